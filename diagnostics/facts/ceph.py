@@ -1,0 +1,234 @@
+"""Facts of a Ceph cluster: RBD locks, watchers, mon sessions, the OSD map and its blocklist."""
+
+import ipaddress
+from datetime import datetime
+
+import msgspec
+
+from diagnostics.facts import Kind
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.model import Subject
+
+
+class Address(msgspec.Struct, frozen=True):
+    """An address as Ceph names a client instance: `ip:port/nonce`, an IPv6 one in brackets."""
+
+    ip: str
+    port: int
+    nonce: int
+
+    def __str__(self) -> str:
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"{host}:{self.port}/{self.nonce}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Parse `ip:port/nonce`, with or without a `v1:`, `v2:` or `any:` in front.
+
+        Raises:
+            ValueError: the text is not such an address. Ceph itself ignores trailing junk; this does not.
+        """
+        plain = text
+        for prefix in ("v1:", "v2:", "any:"):
+            plain = plain.removeprefix(prefix)
+        host, _, rest = plain.rpartition(":")
+        port, slash, nonce = rest.partition("/")
+        if not slash or not port.isascii() or not port.isdigit() or not nonce.isascii() or not nonce.isdigit():
+            raise ValueError(f"{text!r} is not a Ceph address (ip:port/nonce)")
+        bracketed = host.startswith("[") and host.endswith("]")
+        ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        if (ip.version == 6) != bracketed or int(port) > 65535 or int(nonce) > 0xFFFFFFFF:
+            raise ValueError(f"{text!r} is not a Ceph address (ip:port/nonce)")
+        return cls(str(ip), int(port), int(nonce))
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An RBD image. `format` is 1 or 2; `header` is the object that carries its lock and its watchers."""
+
+    fsid: str
+    pool: str
+    namespace: str
+    name: str
+    format: int
+    header: str
+
+    @property
+    def spec(self) -> str:
+        """`pool[/namespace]/image`, as the rbd command writes it."""
+        return "/".join(part for part in (self.pool, self.namespace, self.name) if part)
+
+    @property
+    def subject(self) -> Subject:
+        """This image as a subject."""
+        return Subject("RBDImage", None, self.spec, f"{self.fsid}/{self.pool}/{self.namespace}/{self.name}")
+
+
+class ImageSpec(msgspec.Struct, frozen=True):
+    """Where a volume says that its image lies; whether it is there is another matter."""
+
+    pool: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.pool, self.namespace, self.name) if part)
+
+
+class Locker(msgspec.Struct, frozen=True):
+    """Who holds a lock: the client (`client.4117`), its cookie and the address it took the lock from."""
+
+    client: str
+    cookie: str
+    address: Address
+
+    @property
+    def managed(self) -> bool:
+        """Taken by librbd or krbd itself for exclusive-lock images (cookie `auto N`), not by a person or a kubelet."""
+        return self.cookie.startswith("auto ")
+
+    @property
+    def name(self) -> str:
+        """`client.N/COOKIE`: what a runbook calls this locker."""
+        return f"{self.client}/{self.cookie}"
+
+
+class Watcher(msgspec.Struct, frozen=True):
+    """A client that has the image open: an unbroken watch on its header."""
+
+    client: str
+    address: Address
+
+
+class LockedImage(msgspec.Struct, frozen=True):
+    """An image whose lock is held. `watchers` is None where they could not be read (`watchers_unseen` says why).
+
+    `pg` and `primary` name the header's placement group and its acting primary OSD (None: not known).
+    `traits` are what makes the image one that nobody should touch by rule: `mirrored`, `trashed`, `migrating`.
+    """
+
+    image: Image
+    exclusive: bool
+    tag: str
+    lockers: tuple[Locker, ...]
+    watchers: tuple[Watcher, ...] | None
+    watchers_unseen: str | None = None
+    pg: str | None = None
+    primary: int | None = None
+    traits: tuple[str, ...] = ()
+
+
+class PoolScan(msgspec.Struct, frozen=True):
+    """One pool and namespace that was looked at: how many images it has and how many of them are locked."""
+
+    pool: str
+    namespace: str
+    images: int
+    locked: int
+
+
+class PoolProblem(msgspec.Struct, frozen=True):
+    """A pool, or one image of it, that could not be read."""
+
+    pool: str
+    reason: str
+
+
+class Locks(msgspec.Struct, frozen=True):
+    """All locked images in scope, the pools that were walked, and what could not be read.
+
+    `absent` holds the images that a volume names and that are not there; `free` those that are there and unlocked.
+    """
+
+    fsid: str
+    images: tuple[LockedImage, ...]
+    pools: tuple[PoolScan, ...] = ()
+    problems: tuple[PoolProblem, ...] = ()
+    absent: tuple[ImageSpec, ...] = ()
+    free: tuple[ImageSpec, ...] = ()
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A client's or daemon's open session with a monitor. `client` is `client.N` with N the global id."""
+
+    entity: str
+    client: str
+    ip: str
+    mon: str
+
+
+class Sessions(msgspec.Struct, frozen=True):
+    """Sessions of all monitors. `silent` maps the monitors that did not answer to the reason: then nothing is proved."""
+
+    open: tuple[Session, ...]
+    silent: dict[str, str] = {}
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """A blocklist entry: the exact string, the network and nonce it covers (nonce 0: every client there), its end."""
+
+    entry: str
+    until: datetime
+
+    def covers(self, address: Address) -> bool:
+        """Whether a client with this address is fenced by this entry."""
+        network, nonce = parse_fence(self.entry)
+        return ipaddress.ip_address(address.ip) in network and nonce in (0, address.nonce)
+
+    def covers_host(self, ip: str) -> bool:
+        """Whether every client at this IP is fenced by this entry."""
+        network, nonce = parse_fence(self.entry)
+        return ipaddress.ip_address(ip) in network and nonce == 0
+
+
+def parse_fence(entry: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int]:
+    """The network and the nonce that a blocklist entry covers; nonce 0 stands for every client there.
+
+    A range reads `cidr:10.0.0.0:0/24` or `cidr:[2001:db8::]:0/64`: the bits stand where a nonce would.
+
+    Raises:
+        ValueError: the entry is neither a range nor `ip:port/nonce`.
+    """
+    if entry.startswith("cidr:"):
+        address = Address.parse(entry.removeprefix("cidr:"))
+        return ipaddress.ip_network(f"{address.ip}/{address.nonce}", strict=False), 0
+    address = Address.parse(entry)
+    return ipaddress.ip_network(address.ip), address.nonce
+
+
+class Daemon(msgspec.Struct, frozen=True):
+    """A Ceph daemon that is up, and an address of it. The IP of one must never be fenced."""
+
+    name: str
+    ip: str
+
+
+class OsdMap(msgspec.Struct, frozen=True):
+    """The cluster's identity, flags that stop I/O, fences, and where its daemons and we ourselves are."""
+
+    fsid: str
+    flags: frozenset[str]
+    fences: tuple[Fence, ...]
+    daemons: tuple[Daemon, ...]
+    own_ips: tuple[str, ...]
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """When a lock was first seen without any sign of life, and what must not have changed since.
+
+    `witness` condenses what would make the first look worthless if it changed: the header's primary OSD.
+    """
+
+    fsid: str
+    image: str
+    locker: str
+    cookie: str
+    first_seen: datetime
+    last_seen: datetime
+    witness: str
+
+
+LOCKS: Kind[Locks] = Kind("ceph.locks", after=(k8s.VOLUMES,))
+SESSIONS: Kind[Sessions] = Kind("ceph.sessions")
+OSDMAP: Kind[OsdMap] = Kind("ceph.osdmap")
+SIGHTINGS: Kind[tuple[Sighting, ...]] = Kind("ceph.sightings", after=(LOCKS, SESSIONS, OSDMAP))
+KINDS = (LOCKS, SESSIONS, OSDMAP)

@@ -1,0 +1,128 @@
+"""What is read of Kubernetes, and by which requests: whole lists for a scan, GETs and selectors for one subject.
+
+Which requests a kind takes is a pure function of the snapshot so far, so that a source only carries them out.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from diagnostics.facts import Kind, Snapshot
+from diagnostics.facts import resources as res
+from diagnostics.facts.resources import Attachment, Claim, Event, Lease, Node, Pod, PodRow, Volume, Workload
+
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class Get:
+    """Read one object. That it does not exist is an answer, not an error."""
+
+    name: str
+    namespace: str | None = None
+
+
+@dataclass(frozen=True)
+class List:
+    """Read a list, in pages: of one namespace or all, narrowed by a field selector."""
+
+    namespace: str | None = None
+    fields: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing(Generic[F]):
+    """The objects that were read: `full` where they matter, and a slim row for each one (pods only)."""
+
+    full: tuple[F, ...]
+    rows: tuple[PodRow, ...] = ()
+    scanned: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Resource(Kind[Listing[F]], Generic[F]):
+    """A Kubernetes resource. `requests` says what to ask; `keep` which objects of a list are kept at all."""
+
+    group: str = ""
+    version: str = "v1"
+    plural: str = ""
+    struct: type[Any] = res.Struct
+    row: Callable[[Any], PodRow] | None = None
+    requests: Callable[[Snapshot], Iterable[Get | List]] = lambda _: (List(),)
+
+    @property
+    def path(self) -> str:
+        """The API path of the group and version, without the namespace: `/api/v1`, `/apis/apps/v1`."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+
+def _full(snapshot: Snapshot, kind: "Resource[F]") -> Sequence[F]:
+    listing = snapshot.seen(kind)
+    return listing.full if listing else ()
+
+
+def _everywhere(snapshot: Snapshot, fields: str | None = None) -> tuple[List, ...]:
+    return tuple(List(ns, fields) for ns in snapshot.scope.namespaces) or (List(None, fields),)
+
+
+def _pods(snapshot: Snapshot) -> Iterable[Get | List]:
+    subject = snapshot.scope.subject
+    if subject is None:
+        return _everywhere(snapshot)
+    return (Get(subject.name, subject.namespace),) if subject.kind == "Pod" else ()
+
+
+def _claims(snapshot: Snapshot) -> Iterable[Get | List]:
+    if snapshot.scope.subject is None:
+        return _everywhere(snapshot)
+    if snapshot.scope.subject.kind == "PersistentVolumeClaim":
+        return (Get(snapshot.scope.subject.name, snapshot.scope.subject.namespace),)
+    return {Get(claim, pod.metadata.namespace): None for pod in _full(snapshot, PODS) for claim in pod.claims}
+
+
+def _volumes(snapshot: Snapshot) -> Iterable[Get | List]:
+    subject = snapshot.scope.subject
+    if subject is None or subject.kind == "RBDImage":  # no selector leads from an image to its volume
+        return (List(),)
+    if subject.kind == "PersistentVolume":
+        return (Get(subject.name),)
+    return {Get(claim.spec.volume_name): None for claim in _full(snapshot, CLAIMS) if claim.spec.volume_name}
+
+
+def _events(snapshot: Snapshot) -> Iterable[Get | List]:
+    if snapshot.scope.subject is None:
+        return _everywhere(snapshot, "type=Warning")
+    objects = [*(p.metadata for p in _full(snapshot, PODS)), *(c.metadata for c in _full(snapshot, CLAIMS))]
+    return [List(meta.namespace, f"involvedObject.uid={meta.uid}") for meta in objects if meta.uid]
+
+
+def _attachments(snapshot: Snapshot) -> Iterable[Get | List]:
+    if snapshot.scope.subject is None or any(v.spec.csi for v in _full(snapshot, VOLUMES)):
+        return (List(),)
+    return ()
+
+
+def _replica_sets(snapshot: Snapshot) -> Iterable[Get | List]:
+    owners = [(p.metadata.namespace, p.metadata.controller) for p in _full(snapshot, PODS)]
+    return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
+
+
+PODS: Resource[Pod] = Resource("pods", plural="pods", struct=Pod, row=res.pod_row, requests=_pods)
+CLAIMS: Resource[Claim] = Resource(
+    "persistentvolumeclaims", (PODS,), plural="persistentvolumeclaims", struct=Claim, requests=_claims
+)
+VOLUMES: Resource[Volume] = Resource(
+    "persistentvolumes", (CLAIMS,), plural="persistentvolumes", struct=Volume, requests=_volumes
+)
+EVENTS: Resource[Event] = Resource("events", (PODS, CLAIMS), plural="events", struct=Event, requests=_events)
+NODES: Resource[Node] = Resource("nodes", plural="nodes", struct=Node)
+LEASES: Resource[Lease] = Resource(
+    "leases", group="coordination.k8s.io", plural="leases", struct=Lease, requests=lambda _: (List("kube-node-lease"),)
+)
+ATTACHMENTS: Resource[Attachment] = Resource(
+    "volumeattachments", (VOLUMES,), group="storage.k8s.io", plural="volumeattachments", struct=Attachment,
+    requests=_attachments,
+)  # fmt: skip
+REPLICA_SETS: Resource[Workload] = Resource(
+    "replicasets", (PODS,), group="apps", plural="replicasets", struct=Workload, requests=_replica_sets
+)
