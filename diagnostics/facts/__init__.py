@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 from diagnostics.model import Scope
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,21 @@ class NotSeen:
 
 
 @dataclass(frozen=True, eq=False)
-class Kind(Generic[T]):
-    """One kind of fact. `T` is what a snapshot holds of it; `after` names the kinds that narrow its reading."""
+class Kind(Generic[T_co]):
+    """One kind of fact. `T_co` is what a snapshot holds of it; `after` names the kinds that narrow its reading."""
 
     name: str
     after: tuple["Kind[Any]", ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Read(Generic[T]):
+class Read(Generic[T_co]):
     """What a check wants of a kind. `where` says which items must be kept in full during a scan of everything.
 
     `optional` facts may be missing: the check then gets the NotSeen itself, and says what it could not see.
     """
 
-    kind: Kind[T]
+    kind: Kind[T_co]
     where: Callable[[Any], bool] | None = None
     optional: bool = False
 
@@ -57,6 +58,11 @@ class Snapshot:
         """The facts of a kind, or None where it could not be read: for those who say that elsewhere."""
         found = self[kind]
         return None if isinstance(found, NotSeen) else found
+
+    def only(self, reads: Iterable[Read[Any]]) -> "Snapshot":
+        """This snapshot with just the declared facts, so that a check cannot judge what it does not declare."""
+        wanted = {read.kind.name for read in reads}
+        return Snapshot(self.cluster, self.taken_at, self.scope, {k: v for k, v in self.facts.items() if k in wanted})
 
     def with_fact(self, kind: Kind[T], value: T | NotSeen) -> "Snapshot":
         """A copy of this snapshot that also holds `value`."""

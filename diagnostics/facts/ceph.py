@@ -215,20 +215,25 @@ class OsdMap(msgspec.Struct, frozen=True):
 class Sighting(msgspec.Struct, frozen=True):
     """When a lock was first seen without any sign of life, and what must not have changed since.
 
-    `witness` condenses what would make the first look worthless if it changed: the header's primary OSD.
+    A first look is worthless once the header's `primary` OSD has changed, or the holder's node came back with another
+    `boot` id or other `ips` (None and empty: not known at the time).
     """
 
     fsid: str
     image: str
     locker: str
-    cookie: str
     first_seen: datetime
-    last_seen: datetime
-    witness: str
+    primary: int | None = None
+    node: str | None = None
+    boot: str | None = None
+    ips: tuple[str, ...] = ()
 
+
+# The subject of a look at every lock that there is, and at what of Kubernetes surrounds them.
+ALL_LOCKS = Subject("RBDLocks", None, "*", "")
 
 LOCKS: Kind[Locks] = Kind("ceph.locks", after=(k8s.VOLUMES,))
-SESSIONS: Kind[Sessions] = Kind("ceph.sessions")
-OSDMAP: Kind[OsdMap] = Kind("ceph.osdmap")
+SESSIONS: Kind[Sessions] = Kind("ceph.sessions", after=(LOCKS,))
+OSDMAP: Kind[OsdMap] = Kind("ceph.osdmap", after=(LOCKS,))
+# Made by the scan from the other facts and from what earlier looks left in the store; no source reads it.
 SIGHTINGS: Kind[tuple[Sighting, ...]] = Kind("ceph.sightings", after=(LOCKS, SESSIONS, OSDMAP))
-KINDS = (LOCKS, SESSIONS, OSDMAP)

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from diagnostics.facts import Kind, Snapshot
 from diagnostics.facts import resources as res
-from diagnostics.facts.resources import Attachment, Claim, Event, Lease, Node, Pod, PodRow, Volume, Workload
+from diagnostics.facts.resources import Attachment, Claim, Event, Pod, PodRow, Volume, Workload
 
-F = TypeVar("F")
+F = TypeVar("F", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _claims(snapshot: Snapshot) -> Iterable[Get | List]:
 
 def _volumes(snapshot: Snapshot) -> Iterable[Get | List]:
     subject = snapshot.scope.subject
-    if subject is None or subject.kind == "RBDImage":  # no selector leads from an image to its volume
+    if subject is None or subject.kind in ("RBDImage", "RBDLocks"):  # no selector leads from an image to its volume
         return (List(),)
     if subject.kind == "PersistentVolume":
         return (Get(subject.name),)
@@ -115,10 +115,6 @@ VOLUMES: Resource[Volume] = Resource(
     "persistentvolumes", (CLAIMS,), plural="persistentvolumes", struct=Volume, requests=_volumes
 )
 EVENTS: Resource[Event] = Resource("events", (PODS, CLAIMS), plural="events", struct=Event, requests=_events)
-NODES: Resource[Node] = Resource("nodes", plural="nodes", struct=Node)
-LEASES: Resource[Lease] = Resource(
-    "leases", group="coordination.k8s.io", plural="leases", struct=Lease, requests=lambda _: (List("kube-node-lease"),)
-)
 ATTACHMENTS: Resource[Attachment] = Resource(
     "volumeattachments", (VOLUMES,), group="storage.k8s.io", plural="volumeattachments", struct=Attachment,
     requests=_attachments,

@@ -179,7 +179,9 @@ class Pod(Struct, frozen=True):
         """Bound to a node, still Pending, and no container of it has got past its creation."""
         if self.status.phase != "Pending" or not self.spec.node_name:
             return False
-        states = [s.state for s in (*(self.status.init_container_statuses or ()), *(self.status.container_statuses or ()))]
+        states = [
+            s.state for s in (*(self.status.init_container_statuses or ()), *(self.status.container_statuses or ()))
+        ]
         creating = ("ContainerCreating", "PodInitializing", None)
         return all(s is None or (s.waiting is not None and s.waiting.reason in creating) for s in states)
 

@@ -65,11 +65,13 @@ class Rados(Protocol):
     def execute_each(
         self, pool: str, namespace: str, oids: Sequence[str], cls: str, method: str, data: bytes
     ) -> list[bytes | RadosError]:
-        """The same call on many objects, up to 64 in flight; one answer or error for each, in order."""
+        """The same call on many objects, many at a time; one answer or error for each, in order."""
         ...
 
-    def watchers(self, pool: str, namespace: str, image: str) -> list[tuple[int, str]]:
+    def watchers(self, pool: str, namespace: str, image: str, image_id: str | None = None) -> list[tuple[int, str]]:
         """Who watches an image's header: (client number, address text). We ourselves never show up.
+
+        An image in the trash has lost its name: `image_id` then finds it.
 
         Raises:
             RadosError: errno 2 where the image does not exist.

@@ -1,0 +1,68 @@
+"""The `unstick` command: options that all commands share, exit codes, and errors as sentences."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from typer.exceptions import TyperException
+
+from bot.cli import audit, demo, look, runbook
+from bot.cli.shared import Refused, Usage, global_options
+from bot.diagnose import NoSuchSubject
+from bot.settings import SettingsError
+from diagnostics.sources import CouldNotLook
+from diagnostics.sources.ceph.librados import CephConfError
+from diagnostics.sources.kubernetes.api import NoSuchConfiguration
+from runbooks.store import StoreError
+
+app = typer.Typer(
+    name="unstick", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Finds out why something on Kubernetes is stuck, down to the Ceph RBD lock, and frees it safely.",
+)  # fmt: skip
+
+
+@app.callback()
+def _options(
+    config: Annotated[str | None, typer.Option("--config", help="The unstick.yaml to use.")] = None,
+    cluster: Annotated[str | None, typer.Option("--cluster", help="Which cluster of the configuration.")] = None,
+) -> None:
+    global_options.update(config=config, cluster=cluster)
+
+
+look.register(app)
+app.add_typer(runbook.app, name="runbook")
+app.add_typer(audit.app, name="audit")
+demo.register(app)
+
+
+def main() -> None:
+    """Run the command line: 1 found or refused, 2 usage, 3 could not look, 0 otherwise. No traceback reaches a user."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    try:
+        code = app(standalone_mode=False)
+    except (Usage, SettingsError, NoSuchConfiguration, CephConfError, NoSuchSubject, *runbook.USAGE) as error:
+        code = _say(errors, error, 2)
+    except TyperException as error:
+        code = _say(errors, getattr(error, "format_message", error.__str__)(), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _say(errors, "Interrupted.", 130)
+    except CouldNotLook as error:
+        code = _say(errors, error.reason, 3)
+    except (Refused, StoreError) as error:
+        code = _say(errors, error, 1)
+    except BrokenPipeError:
+        code = 0
+        sys.stderr.close()
+    except Exception as error:
+        if os.environ.get("UNSTICK_DEBUG"):
+            raise
+        what = f"This is a mistake in Unstick itself ({type(error).__name__}: {error}): please report it with UNSTICK_DEBUG=1."
+        code = _say(errors, what, 1)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _say(console: Console, what: object, code: int) -> int:
+    console.print(f"unstick: {what}")
+    return code

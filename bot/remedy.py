@@ -1,0 +1,56 @@
+"""Gives the runbook engine its world: fresh facts through the reading identity, clients with the remediating one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from bot.settings import Settings
+from bot.store import State
+from bot.wiring import Target
+from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.ceph import SIGHTINGS
+from diagnostics.model import Scope, Subject
+from diagnostics.scan import gather
+from diagnostics.sources import Source
+from runbooks.actions import Clients
+from runbooks.catalog import Library
+from runbooks.engine import Engine
+
+
+class LiveWorld:
+    """One cluster as the engine sees it. Every look is a fresh one, and what it sights is kept."""
+
+    def __init__(self, target: Target, state: State, sources: Sequence[Source]) -> None:
+        self._target = target
+        self._state = state
+        self._sources = sources
+
+    async def look(self, reads: Sequence[Read[Any]], subject: Subject | None) -> Snapshot:
+        """Fresh facts about a subject."""
+        name = self._target.name
+        earlier = await asyncio.to_thread(self._state.sightings.load, name)
+        snapshot = await gather(self._sources, reads, Scope(name, subject=subject), earlier, self._target.now())
+        await asyncio.to_thread(self._state.sightings.keep, name, snapshot.seen(SIGHTINGS) or ())
+        return snapshot
+
+    def clients(self) -> AbstractAsyncContextManager[Clients]:
+        """The connections that write."""
+        return self._target.clients()
+
+    def now(self) -> datetime:
+        """The time."""
+        return self._target.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._target.sleep(seconds)
+
+
+@asynccontextmanager
+async def engine(settings: Settings, target: Target, state: State, library: Library) -> AsyncIterator[Engine]:
+    """The engine of one cluster, with its sources open."""
+    async with target.sources() as sources:
+        world = LiveWorld(target, state, sources)
+        yield Engine(target.name, world, state.runbooks, library.find, settings.critical_quorum)

@@ -1,0 +1,80 @@
+"""Opens the state database and brings it up to date; keeps sightings. All migrations live here."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from bot.store.sightings import Sightings
+from runbooks.store import Store, StoreError
+
+HEAD = "0001"
+
+
+@dataclass(frozen=True)
+class State:
+    """The opened database: the engine's store, and the sightings of locks."""
+
+    runbooks: Store
+    sightings: Sightings
+
+
+def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State:
+    """Open the state database, creating or migrating it first.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            _make_private(Path(parsed.database))
+        engine = create_engine(parsed)
+        if parsed.get_backend_name() == "sqlite":
+            event.listen(engine, "connect", _durable)
+            event.listen(engine, "begin", _immediate)
+        _migrate(engine)
+    except (SQLAlchemyError, ArgumentError, OSError) as error:
+        reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"The state database {url} cannot be opened: {reason}; name another with `state:`.") from None
+    return State(Store(engine, now), Sightings(engine))
+
+
+def _make_private(path: Path) -> None:
+    """The state says who did what: its folder and file are for its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
+    # An intent must survive a power cut before its act begins: WAL with full synchronisation.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _immediate(connection) -> None:  # type: ignore[no-untyped-def]
+    # The audit chain reads its head before it writes: a deferred transaction could lose that race.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _migrate(engine: Engine) -> None:
+    with engine.connect() as connection:
+        known = inspect(connection).has_table("alembic_version")
+        if known and connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD:
+            return  # alembic is slow to import: most runs need not
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()

@@ -1,0 +1,129 @@
+"""Builds the parts from the configuration: sources to read with, clients to act with, the store, the library.
+
+The only place that decides which identity and which address a part gets; the sandbox replaces just these decisions.
+"""
+
+import asyncio
+import os
+import pwd
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bot import settings as configuration
+from bot.settings import CephSettings, ClusterSettings, Settings, SettingsError
+from diagnostics.sources import CouldNotLook, Source
+from diagnostics.sources.ceph.librados import LibRados
+from diagnostics.sources.ceph.rados import Rados
+from diagnostics.sources.ceph.source import CephSource
+from diagnostics.sources.kubernetes.api import Access, Api
+from diagnostics.sources.kubernetes.source import KubernetesSource
+from runbooks.actions import Clients
+from runbooks.actions.kubernetes_api import WritingApi
+from runbooks.approval import Person
+
+
+@dataclass(frozen=True)
+class Target:
+    """One cluster to work on: how to reach its Kubernetes and its Ceph, for reading and for writing."""
+
+    name: str
+    kubernetes: Access | None
+    remediate: Access | None
+    connect_ceph: Callable[[], Rados] | None
+    remediate_ceph: Callable[[], Rados] | None
+    pools: tuple[str, ...] = ()
+    ceph_conf: str | None = None
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    @asynccontextmanager
+    async def sources(self) -> AsyncIterator[list[Source]]:
+        """Open what can be read. A part that is not configured is left out; one that is broken says so when asked."""
+        async with AsyncExitStack() as stack:
+            sources: list[Source] = []
+            if self.kubernetes is not None:
+                try:
+                    sources.append(KubernetesSource(await stack.enter_async_context(Api(self.kubernetes))))
+                except CouldNotLook as error:
+                    if error.configured:
+                        raise
+            if self.connect_ceph is not None:
+                ceph = CephSource(self.connect_ceph, pools=self.pools)
+                stack.push_async_callback(ceph.aclose)
+                sources.append(ceph)
+            yield sources
+
+    @asynccontextmanager
+    async def clients(self) -> AsyncIterator[Clients]:
+        """Open what can be written with: the remediating identities, opened only when an execution begins."""
+        async with AsyncExitStack() as stack:
+            kubernetes = None
+            if self.remediate is not None:
+                kubernetes = await stack.enter_async_context(WritingApi(self.remediate))
+            yield Clients(kubernetes, self.remediate_ceph)
+
+
+def target(
+    settings: Settings, cluster: str | None = None, context: str | None = None, ceph_conf: str | None = None,
+    pools: tuple[str, ...] = (),
+) -> Target:  # fmt: skip
+    """The cluster that a command works on; options override the configuration.
+
+    Raises:
+        SettingsError: there is no such cluster, or a named file does not exist.
+    """
+    name, chosen = settings.cluster(cluster)
+    ceph = configuration.ceph_conf(chosen.ceph, ceph_conf)
+    if ceph is not None and not os.path.isfile(ceph.conf):
+        raise SettingsError(f"The Ceph configuration {ceph.conf} does not exist: correct --ceph-conf or CEPH_CONF.")
+    reading, writing = _kubernetes(chosen, context)
+    return Target(
+        name=context or name if name == "default" else name,
+        kubernetes=reading,
+        remediate=writing,
+        connect_ceph=_connect(ceph, ceph.user) if ceph else None,
+        remediate_ceph=_connect(ceph, ceph.remediate_user or ceph.user) if ceph else None,
+        pools=pools or (ceph.pools if ceph else ()),
+        ceph_conf=ceph.conf if ceph else None,
+    )
+
+
+def _kubernetes(chosen: ClusterSettings, context: str | None) -> tuple[Access | None, Access | None]:
+    if chosen.kubernetes is None:
+        return None, None
+    words = chosen.kubernetes
+    reading = Access(words.kubeconfig, context or words.context)
+    if not (words.remediate_kubeconfig or words.remediate_context):
+        return reading, reading
+    return reading, Access(words.remediate_kubeconfig or words.kubeconfig, words.remediate_context)
+
+
+def _connect(ceph: CephSettings, user: str) -> Callable[[], Rados]:
+    return LibRados(ceph.conf, user).connect
+
+
+def login() -> str:
+    """Who runs this command, by the process's real user: the environment of an ordinary user is not believed.
+
+    Root can become anyone with su, so root may say for whom it works: SUDO_USER, then LOGNAME or USER.
+    """
+    uid = os.getuid()
+    if uid == 0:
+        for name in ("SUDO_USER", "LOGNAME", "USER"):
+            if stated := os.environ.get(name):
+                return stated
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def person(settings: Settings, name: str | None = None) -> Person:
+    """A person and what the configuration lets that person do. An unknown one may look, or nothing at all."""
+    known_as = name or f"cli:{login()}"
+    words = settings.people.get(known_as)
+    if words is not None:
+        return Person(known_as, frozenset(words.roles), frozenset(words.namespaces))
+    return Person(known_as, frozenset({"viewer"} if settings.unknown_people == "viewer" else ()))

@@ -1,0 +1,1 @@
+"""Checks of Ceph itself and of what Kubernetes does with it."""

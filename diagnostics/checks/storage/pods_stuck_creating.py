@@ -1,0 +1,44 @@
+"""Pods that are bound to a node but have not got past the creation of their containers.
+
+Meaning: the kubelet waits for something that does not come: a volume, a ConfigMap, the pod's network sandbox.
+Impact: the pod serves nothing; its controller may have no other replica.
+Mitigation: follow the chain to its root; deleting the pod rarely helps while the cause stands.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from diagnostics.checks import Check
+from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.kubernetes import PODS
+from diagnostics.facts.resources import Pod
+from diagnostics.model import Finding, Severity, Unseen
+
+# An ordinary start takes seconds; a pull of a large image may take longer, but by then it says so in an event.
+GRACE = timedelta(seconds=60)
+
+
+def _stuck(pod: Pod) -> bool:
+    return pod.is_creating
+
+
+def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
+    """Yield one finding for each pod that has been creating its containers for longer than the grace."""
+    pods = snapshot.seen(PODS)
+    for pod in pods.full if pods else ():
+        since = pod.waiting_since
+        if not _stuck(pod) or pod.metadata.deletion_timestamp is not None:
+            continue
+        if since is None:
+            yield Unseen(str(pod.subject), "neither PodScheduled nor startTime says since when it waits")
+        elif snapshot.taken_at - since > GRACE:
+            waited = int((snapshot.taken_at - since).total_seconds())
+            yield Finding(
+                subject=pod.subject,
+                summary=f"{pod.metadata.namespace}/{pod.metadata.name} has been in ContainerCreating for {waited} s "
+                f"on node {pod.spec.node_name}",
+                since=since,
+            )
+
+
+CHECK = Check(find, reads=(Read(PODS, where=_stuck),), severity=Severity.WARNING)

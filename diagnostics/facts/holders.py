@@ -1,0 +1,177 @@
+"""Facts around the holder of a lock: which node an address belongs to, who else uses the volume, what runs there.
+
+An address matches a node by the node's own addresses, or by a host-network pod's: its podIP is its hostIP. That is
+how the API server itself finds them (`status.podIP`), without listing any pods.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from diagnostics.facts import Snapshot, ceph
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.images import image_of_pod_volume, image_of_volume
+from diagnostics.facts.kubernetes import Get, List, Listing, Resource
+from diagnostics.facts.resources import Lease, Node, Pod, Volume, Workload, pod_row
+
+MOST_ADDRESSES = 50  # look-ups of single addresses; a scan that meets more dead clients than that says what it skipped
+
+
+class Host(msgspec.Struct, frozen=True):
+    """What an address belongs to: one node, or nothing certain. `why` is the evidence, or why there is none.
+
+    `pod` is set where the address is a pod's own one (not its node's): fencing it is another matter.
+    """
+
+    node: Node | None
+    why: str
+    pod: str | None = None
+
+
+def host_of(ip: str, snapshot: Snapshot) -> Host:
+    """Find the node that an address belongs to. Two nodes with one address give none: never a guess."""
+    nodes = snapshot.seen(NODES)
+    if nodes is None:
+        return Host(None, "nodes could not be read")
+    by_name = {node.metadata.name: node for node in nodes.full}
+    direct = [node for node in nodes.full if ip in node.ips]
+    if len(direct) > 1:
+        return Host(None, f"{ip} is an address of several nodes: {', '.join(sorted(n.metadata.name for n in direct))}")
+    pods = snapshot.seen(PODS_AT)
+    rows = [row for row in (pods.rows if pods else ()) if ip in (row.pod_ip, row.host_ip)]
+    own = next((f"{row.namespace}/{row.name}" for row in rows if row.pod_ip == ip != row.host_ip), None)
+    if direct:
+        return Host(direct[0], f"{ip} is an address of node {direct[0].metadata.name}", own)
+    if own:
+        return Host(None, f"{ip} is the address of pod {own}, not of a node", own)
+    hosts = {row.node for row in rows if row.host_ip == ip and row.node}
+    if len(hosts) == 1 and (name := hosts.pop()) in by_name:
+        return Host(by_name[name], f"{ip} is the hostIP of a pod on node {name}")
+    return Host(None, f"no node has the address {ip}")
+
+
+def volumes_of(image: str, snapshot: Snapshot) -> tuple[Volume, ...]:
+    """The PersistentVolumes that are made of an image (`pool[/namespace]/image`), locked or not."""
+    volumes = snapshot.seen(k8s.VOLUMES)
+    return tuple(v for v in (volumes.full if volumes else ()) if str(image_of_volume(v)) == image)
+
+
+def volume_of(pod: Pod, claim_name: str, snapshot: Snapshot) -> Volume | None:
+    """The PersistentVolume that a pod's claim is bound to, as far as both were read."""
+    claims, volumes = snapshot.seen(k8s.CLAIMS), snapshot.seen(k8s.VOLUMES)
+    key = (pod.metadata.namespace, claim_name)
+    claim = next((c for c in (claims.full if claims else ()) if (c.metadata.namespace, c.metadata.name) == key), None)
+    if claim is None or not claim.spec.volume_name:
+        return None
+    return next((v for v in (volumes.full if volumes else ()) if v.metadata.name == claim.spec.volume_name), None)
+
+
+def images_of_pod(pod: Pod, snapshot: Snapshot) -> tuple[ceph.ImageSpec, ...]:
+    """The RBD images that a pod mounts, through claims or inline."""
+    found: dict[ceph.ImageSpec, None] = {}
+    for entry in pod.spec.volumes or ():
+        if entry.persistent_volume_claim:
+            volume = volume_of(pod, entry.persistent_volume_claim.claim_name, snapshot)
+            spec = image_of_volume(volume) if volume else None
+        else:
+            spec = image_of_pod_volume(entry)
+        if spec is not None:
+            found[spec] = None
+    return tuple(found)
+
+
+def _lockers(snapshot: Snapshot) -> Iterable[tuple[ceph.LockedImage, ceph.Locker]]:
+    locks = snapshot.seen(ceph.LOCKS)
+    for image in locks.images if locks else ():
+        for locker in image.lockers:
+            yield image, locker
+
+
+def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
+    """All nodes where an address must be matched; else only those that the pods in question run on."""
+    subject = snapshot.scope.subject
+    if subject is None or subject.kind == "RBDImage" or any(True for _ in _lockers(snapshot)):
+        return (List(),)
+    pods = snapshot.seen(k8s.PODS)
+    return {Get(pod.spec.node_name): None for pod in (pods.full if pods else ()) if pod.spec.node_name}
+
+
+def _pods_at(snapshot: Snapshot) -> Iterable[Get | List]:
+    ips = {locker.address.ip: None for _, locker in _lockers(snapshot)}
+    return [List(None, f"status.podIP={ip}") for ip in list(ips)[:MOST_ADDRESSES]]
+
+
+def _claim_users(snapshot: Snapshot) -> Iterable[Get | List]:
+    images = dict.fromkeys(image.image.spec for image, _ in _lockers(snapshot))
+    if (subject := snapshot.scope.subject) and subject.kind == "RBDImage":
+        images[subject.name] = None  # its users matter also once its lock is gone
+    claims = [volume.spec.claim_ref for image in images for volume in volumes_of(image, snapshot)]
+    return {List(ref.namespace): None for ref in claims if ref is not None and ref.namespace}
+
+
+def holder_nodes(snapshot: Snapshot) -> tuple[Node, ...]:
+    """The nodes that the lockers' addresses lead to, each once."""
+    found = (host_of(locker.address.ip, snapshot).node for _, locker in _lockers(snapshot))
+    return tuple({node.metadata.name: node for node in found if node is not None}.values())
+
+
+def _leases(snapshot: Snapshot) -> Iterable[Get | List]:
+    return [Get(node.metadata.name, "kube-node-lease") for node in holder_nodes(snapshot)]
+
+
+def _node_pods(snapshot: Snapshot) -> Iterable[Get | List]:
+    return [List(None, f"spec.nodeName={node.metadata.name}") for node in holder_nodes(snapshot)]
+
+
+NODES: Resource[Node] = Resource("nodes", (k8s.PODS, ceph.LOCKS), plural="nodes", struct=Node, requests=_nodes)
+PODS_AT: Resource[Pod] = Resource(
+    "pods at the lockers' addresses", (ceph.LOCKS,), plural="pods", struct=Pod, row=pod_row, requests=_pods_at
+)
+CLAIM_USERS: Resource[Pod] = Resource(
+    "pods beside the claims", (ceph.LOCKS, k8s.VOLUMES), plural="pods", struct=Pod, row=pod_row, requests=_claim_users
+)
+LEASES: Resource[Lease] = Resource(
+    "leases", (ceph.LOCKS, NODES, PODS_AT), group="coordination.k8s.io", plural="leases", struct=Lease,
+    requests=_leases,
+)  # fmt: skip
+NODE_PODS: Resource[Pod] = Resource(
+    "pods on the holders' nodes", (ceph.LOCKS, NODES, PODS_AT), plural="pods", struct=Pod, row=pod_row,
+    requests=_node_pods,
+)  # fmt: skip
+
+
+def _owners(kind: str) -> Callable[[Snapshot], Iterable[Get | List]]:
+    def requests(snapshot: Snapshot) -> Iterable[Get | List]:
+        pods = snapshot.seen(CLAIM_USERS)
+        owners = [
+            (pod.metadata.namespace, pod.metadata.controller) for pod in (pods.full if pods else ()) if pod.claims
+        ]
+        return {Get(owner.name, ns): None for ns, owner in owners if owner is not None and owner.kind == kind}
+
+    return requests
+
+
+OWNING_REPLICA_SETS: Resource[Workload] = Resource(
+    "replica sets of the claims' pods", (CLAIM_USERS,), group="apps", plural="replicasets", struct=Workload,
+    requests=_owners("ReplicaSet"),
+)  # fmt: skip
+OWNING_STATEFUL_SETS: Resource[Workload] = Resource(
+    "stateful sets of the claims' pods", (CLAIM_USERS,), group="apps", plural="statefulsets", struct=Workload,
+    requests=_owners("StatefulSet"),
+)  # fmt: skip
+
+
+def users_of(volume: Volume, snapshot: Snapshot) -> tuple[Pod, ...]:
+    """The pods that mount the claim of a volume, ended ones left out."""
+    ref, pods = volume.spec.claim_ref, snapshot.seen(CLAIM_USERS)
+    if ref is None or pods is None:
+        return ()
+    return tuple(
+        pod for pod in pods.full
+        if pod.metadata.namespace == ref.namespace and ref.name in pod.claims and pod.may_be_running
+    )  # fmt: skip
+
+
+def lease_of(node: Node, leases: Listing[Lease] | None) -> Lease | None:
+    """The lease that a node's kubelet renews."""
+    return next((lease for lease in (leases.full if leases else ()) if lease.metadata.name == node.metadata.name), None)

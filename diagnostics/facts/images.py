@@ -1,0 +1,81 @@
+"""Which RBD image a Kubernetes volume means, by what the volume itself says. Pure: whether it is there, Ceph tells."""
+
+from diagnostics.facts import Snapshot
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.ceph import ImageSpec
+from diagnostics.facts.resources import CSISource, PodVolume, RBDSource, Volume
+
+RBD_DRIVER = "rbd.csi.ceph.com"
+CEPHFS_DRIVER = "cephfs.csi.ceph.com"
+"""ceph-csi's own driver names. Rook and others put a prefix and a dot in front."""
+
+
+def _is_driver(driver: str, name: str) -> bool:
+    return driver == name or driver.endswith(f".{name}")
+
+
+def image_of_volume(volume: Volume) -> ImageSpec | None:
+    """The image behind a PV: in-tree `rbd`, or ceph-csi. None where it is another storage or does not name one."""
+    if volume.spec.rbd:
+        return _in_tree(volume.spec.rbd)
+    return _csi(volume.spec.csi) if volume.spec.csi else None
+
+
+def image_of_pod_volume(volume: PodVolume) -> ImageSpec | None:
+    """The image that a pod names itself (in-tree `rbd`), without a claim."""
+    return _in_tree(volume.rbd) if volume.rbd else None
+
+
+def is_rbd(volume: Volume) -> bool:
+    """Whether a PV is an RBD image, even where it does not say which."""
+    csi = volume.spec.csi
+    return volume.spec.rbd is not None or (csi is not None and _is_driver(csi.driver, RBD_DRIVER))
+
+
+def is_ceph(volume: Volume | PodVolume) -> bool:
+    """Whether a PV or a pod's own volume lies on Ceph, RBD or CephFS: a fence of its node ends its I/O."""
+    if isinstance(volume, PodVolume):
+        return volume.rbd is not None or volume.cephfs is not None
+    csi = volume.spec.csi
+    return (
+        is_rbd(volume) or volume.spec.cephfs is not None or (csi is not None and _is_driver(csi.driver, CEPHFS_DRIVER))
+    )
+
+
+def images_of(snapshot: Snapshot) -> tuple[ImageSpec, ...]:
+    """The images that the snapshot's PVs and pods name, each once, as far as these were read in full."""
+    volumes, pods = snapshot.seen(k8s.VOLUMES), snapshot.seen(k8s.PODS)
+    named = [image_of_volume(volume) for volume in (volumes.full if volumes else ())]
+    for pod in pods.full if pods else ():
+        named += [image_of_pod_volume(volume) for volume in pod.spec.volumes or ()]
+    return tuple(dict.fromkeys(image for image in named if image))
+
+
+def parse_spec(text: str) -> ImageSpec:
+    """Parse `pool[/namespace]/image`.
+
+    Raises:
+        ValueError: the text is not of this form.
+    """
+    parts = text.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError(f"{text!r} does not name an RBD image (pool/image or pool/namespace/image)")
+    return ImageSpec(parts[0], parts[1] if len(parts) == 3 else "", parts[-1])
+
+
+def _in_tree(source: RBDSource) -> ImageSpec | None:
+    return ImageSpec(source.pool, "", source.image) if source.pool and source.image else None
+
+
+def _csi(source: CSISource) -> ImageSpec | None:
+    """ceph-csi writes `pool`, `imageName` and, for an RBD namespace, `radosNamespace` when it provisions a volume.
+
+    A volume made by hand (`staticVolume`) has the image's name as its handle instead.
+    """
+    if not _is_driver(source.driver, RBD_DRIVER):
+        return None
+    attributes = source.volume_attributes or {}
+    by_hand = attributes.get("staticVolume", "").lower() in ("true", "1", "t")
+    image = source.volume_handle if by_hand else attributes.get("imageName", "")
+    pool = attributes.get("pool", "")
+    return ImageSpec(pool, attributes.get("radosNamespace", ""), image) if pool and image else None

@@ -1,0 +1,141 @@
+"""One look at the world: reads what the chosen checks declare, once, and lets them judge it.
+
+What could not be read becomes `unknown` with its reason, or `skipped` where nothing is configured; never `ok`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from diagnostics import chain, verdicts
+from diagnostics.catalog import Listed
+from diagnostics.facts import Kind, NotSeen, Read, Snapshot, in_order
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Sighting
+from diagnostics.facts.kubernetes import Listing
+from diagnostics.model import Finding, Outcome, Scope, Severity, Status, Unseen, finding_id
+from diagnostics.sources import CouldNotLook, Source
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a scan came to. `scanned` counts what was read of each kind; `sightings` are for the store to keep."""
+
+    taken_at: datetime
+    outcomes: tuple[Outcome, ...]
+    scanned: dict[str, int]
+    sightings: tuple[Sighting, ...]
+    snapshot: Snapshot
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings, worst first."""
+        found = [finding for outcome in self.outcomes for finding in outcome.findings]
+        return tuple(sorted(found, key=lambda f: -(f.severity or Severity.INFO).rank))
+
+
+async def gather(
+    sources: Sequence[Source], reads: Sequence[Read[Any]], scope: Scope, sightings: tuple[Sighting, ...], now: datetime
+) -> Snapshot:
+    """Read the facts for `reads` and all that they come after. Independent kinds are read at the same time."""
+    kinds = in_order(read.kind for read in reads)
+    if SIGHTINGS in kinds:
+        kinds = in_order((*kinds, LOCKS, SESSIONS, OSDMAP))
+    facts: dict[str, Any] = {}
+    down: dict[Source, NotSeen] = {}
+    done = {kind.name: asyncio.Event() for kind in kinds}
+
+    async def read(kind: Kind[Any]) -> None:
+        for needed in kind.after:
+            await done[needed.name].wait()
+        try:
+            earlier = Snapshot(scope.cluster, now, scope, dict(facts))
+            facts[kind.name] = await _fetch(sources, kind, earlier, reads, down)
+        finally:
+            done[kind.name].set()
+
+    await asyncio.gather(*(read(kind) for kind in kinds if kind is not SIGHTINGS))
+    snapshot = Snapshot(scope.cluster, now, scope, facts)
+    return snapshot.with_fact(SIGHTINGS, verdicts.look(snapshot, sightings))
+
+
+async def _fetch(
+    sources: Sequence[Source],
+    kind: Kind[Any],
+    earlier: Snapshot,
+    reads: Sequence[Read[Any]],
+    down: dict[Source, NotSeen],
+) -> Any:
+    """Read one kind. A source that could not be reached at all is not asked again: each try costs a time-out."""
+    source = next((s for s in sources if s.provides(kind)), None)
+    if source is None:
+        what = "Ceph" if kind.name.startswith("ceph.") else "Kubernetes"
+        return NotSeen(f"no {what} is configured", configured=False)
+    if source in down:
+        return down[source]
+    try:
+        return await source.fetch(kind, earlier, _kept(kind, reads) if earlier.scope.subject is None else None)
+    except CouldNotLook as error:
+        seen = NotSeen(error.reason, error.configured)
+        if error.unreachable:
+            down[source] = seen
+        return seen
+
+
+def _kept(kind: Kind[Any], reads: Sequence[Read[Any]]) -> Callable[[Any], bool] | None:
+    """What any of the reads needs in full; None where one of them needs everything."""
+    wheres = [read.where for read in reads if read.kind is kind]
+    conditions = [where for where in wheres if where is not None]
+    if len(conditions) < len(wheres) or not conditions:
+        return None
+    return lambda item: any(condition(item) for condition in conditions)
+
+
+async def scan(
+    sources: Sequence[Source], checks: Sequence[Listed], scope: Scope, sightings: tuple[Sighting, ...], now: datetime
+) -> Report:
+    """Run checks over one fresh snapshot."""
+    reads = [read for listed in checks for read in listed.check.reads]
+    snapshot = await gather(sources, (*reads, *chain.READS), scope, sightings, now)
+    outcomes = tuple(judged(listed, snapshot) for listed in checks)
+    scanned = {
+        name.partition(" ")[0]: fact.scanned for name, fact in snapshot.facts.items()
+        if isinstance(fact, Listing) and " " not in name
+    }  # fmt: skip
+    if locks := snapshot.seen(LOCKS):
+        scanned["rbd images"] = sum(pool.images for pool in locks.pools)
+    return Report(now, outcomes, scanned, snapshot.seen(SIGHTINGS) or (), snapshot)
+
+
+def judged(listed: Listed, snapshot: Snapshot) -> Outcome:
+    """Let one check judge a snapshot, complete its findings, and say what it could not see."""
+    check = listed.check
+    missing = [(read, fact) for read in check.reads if isinstance(fact := snapshot[read.kind], NotSeen)]
+    needed = [fact for read, fact in missing if not read.optional]
+    if needed:
+        status = Status.UNKNOWN if any(fact.configured for fact in needed) else Status.SKIPPED
+        told = next((fact for fact in needed if fact.configured), needed[0])
+        return Outcome(listed.id, status, told.reason, ())
+    findings: list[Finding] = []
+    unseen: list[Unseen] = []
+    for item in check.find(snapshot.only(check.reads)):
+        if isinstance(item, Unseen):
+            unseen.append(item)
+        else:
+            findings.append(_completed(item, listed, snapshot))
+    reason = "; ".join(dict.fromkeys(f"{item.subject}: {item.reason}" for item in unseen)) or None
+    if not findings:
+        return Outcome(listed.id, Status.UNKNOWN if unseen else Status.OK, reason, ())
+    return Outcome(listed.id, Status.FOUND, reason, tuple(findings))
+
+
+def _completed(finding: Finding, listed: Listed, snapshot: Snapshot) -> Finding:
+    explained = chain.explain(finding, snapshot)
+    return msgspec.structs.replace(
+        explained,
+        severity=explained.severity or listed.check.severity,
+        id=finding_id(listed.id, explained.subject, explained.cause),
+    )

@@ -1,0 +1,255 @@
+"""Reads RBD locks: of whole pools without opening their images, or of the images that somebody names.
+
+Only a locked image is looked at closer. What cannot be read becomes a problem of its pool, beside everything else that
+can; an image is never left out in silence, and never called free because its reply was cut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from diagnostics.facts.ceph import (
+    Address,
+    Image,
+    ImageSpec,
+    LockedImage,
+    Locks,
+    PoolProblem,
+    PoolScan,
+    Watcher,
+)
+from diagnostics.model import quoted
+from diagnostics.sources.ceph import cls_lock, mon_answers, rbd_objects
+from diagnostics.sources.ceph.cls_lock import LockInfo, LockKind
+from diagnostics.sources.ceph.rados import Rados, RadosError
+from diagnostics.sources.ceph.wire import MalformedReply
+
+ENOENT = 2
+NAMED_IN_A_PROBLEM = 3
+UNREAD = "unread"
+"""The trait of an image of which it could not be read whether it has any: as forbidding as they are."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An image that a pool lists. Its id is "" for format 1."""
+
+    spec: ImageSpec
+    id: str
+    trashed: bool = False
+
+    @property
+    def format(self) -> int:
+        return 2 if self.id else 1
+
+    @property
+    def header(self) -> str:
+        return rbd_objects.header_object(self.id) if self.id else rbd_objects.old_header_object(self.spec.name)
+
+
+@dataclass
+class LockReader:
+    """One reading of one cluster's locks; made anew for each, because it collects what it meets."""
+
+    rados: Rados
+    images: list[LockedImage] = field(default_factory=list)
+    pools: list[PoolScan] = field(default_factory=list)
+    problems: list[PoolProblem] = field(default_factory=list)
+    absent: list[ImageSpec] = field(default_factory=list)
+    free: list[ImageSpec] = field(default_factory=list)
+    _mirrored: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    def result(self) -> Locks:
+        """What was read so far."""
+        return Locks(
+            self.rados.fsid, tuple(self.images), tuple(self.pools), tuple(self.problems), tuple(self.absent),
+            tuple(self.free),
+        )  # fmt: skip
+
+    def walk(self, pools: Sequence[str], namespaces: Sequence[str]) -> None:
+        """Look at every image of these pools (none given: of all) and RBD namespaces (none given: all; "": default).
+
+        Raises:
+            RadosError: the pools could not be listed.
+        """
+        existing = self.rados.pools()
+        for pool in dict.fromkeys(pools or existing):
+            if pool not in existing:
+                self._problem(pool, "there is no such pool; `ceph osd pool ls` names those that there are")
+                continue
+            try:
+                inside = ("", *rbd_objects.decode_namespaces(self._omap(pool, "", rbd_objects.NAMESPACES, "name_")))
+                for namespace in inside:
+                    if not namespaces or namespace in namespaces:
+                        self._scan(pool, namespace)
+            except (RadosError, MalformedReply) as error:
+                self._problem(pool, f"the pool's images could not be listed: {_hint(error)}")
+
+    def look_at(self, specs: Sequence[ImageSpec]) -> None:
+        """Look at these images only, whatever pools are configured."""
+        for spec in dict.fromkeys(specs):
+            try:
+                found = self._find(spec)
+                info = self._info(found) if found else None
+            except (RadosError, MalformedReply) as error:
+                self._problem(spec.pool, f"image {spec}: {_hint(error)}")
+                continue
+            if found is None or info is None:
+                self.absent.append(spec)
+            elif info.lockers:
+                self.images.append(self._locked(found, info))
+            else:
+                self.free.append(spec)
+
+    def _problem(self, pool: str, reason: str) -> None:
+        self.problems.append(PoolProblem(pool, reason))
+
+    def _omap(self, pool: str, namespace: str, oid: str, prefix: str) -> dict[str, bytes]:
+        """An omap of an object that many pools do not have."""
+        try:
+            return self.rados.omap(pool, namespace, oid, prefix)
+        except RadosError as error:
+            if error.errno != ENOENT:
+                raise
+            return {}
+
+    def _read(self, spec: ImageSpec, oid: str) -> bytes | None:
+        try:
+            return self.rados.read(spec.pool, spec.namespace, oid)
+        except RadosError as error:
+            if error.errno != ENOENT:
+                raise
+            return None
+
+    def _trash(self, pool: str, namespace: str) -> list[_Found]:
+        entries = rbd_objects.decode_trash(self._omap(pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
+        return [_Found(ImageSpec(pool, namespace, entry.name), entry.id, trashed=True) for entry in entries]
+
+    def _listed(self, pool: str, namespace: str) -> list[_Found]:
+        names = rbd_objects.decode_directory(self._omap(pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY))
+        data = self._read(ImageSpec(pool, namespace, ""), rbd_objects.DIRECTORY)
+        old = rbd_objects.decode_old_directory(data or b"")
+        named = [*names.items(), *((name, "") for name in old)]
+        return [_Found(ImageSpec(pool, namespace, name), image_id) for name, image_id in named]
+
+    def _scan(self, pool: str, namespace: str) -> None:
+        listed = self._listed(pool, namespace)
+        found = [*listed, *self._trash(pool, namespace)]
+        replies = self.rados.execute_each(
+            pool, namespace, [one.header for one in found], cls_lock.CLASS, "get_info", cls_lock.encode_get_info()
+        )
+        failed: dict[str, list[str]] = {}
+        locked = 0
+        for one, reply in zip(found, replies, strict=True):
+            try:
+                info = _decoded(reply)
+            except MalformedReply as error:
+                self._problem(pool, f"image {one.spec}: {_hint(error)}")
+                continue
+            except RadosError as error:
+                failed.setdefault(_hint(error), []).append(str(one.spec))
+                continue
+            if info and info.lockers:
+                locked += 1
+                self.images.append(self._locked(one, info))
+        for why, names in failed.items():
+            some = quoted(names[:NAMED_IN_A_PROBLEM])
+            more = f" and {len(names) - NAMED_IN_A_PROBLEM} more" if len(names) > NAMED_IN_A_PROBLEM else ""
+            self._problem(pool, f"the lock of {some}{more} could not be read: {why}")
+        if not found or sum(map(len, failed.values())) < len(found):
+            self.pools.append(PoolScan(pool, namespace, len(listed), locked))
+
+    def _find(self, spec: ImageSpec) -> _Found | None:
+        """Where the image with this name has its header: by its id, as format 1, or in the trash."""
+        data = self._read(spec, rbd_objects.id_object(spec.name))
+        if data is not None:
+            return _Found(spec, rbd_objects.decode_id(data, rbd_objects.id_object(spec.name)))
+        old = _Found(spec, "")
+        if self._info(old) is not None:
+            return old
+        return next((one for one in self._trash(spec.pool, spec.namespace) if one.spec == spec), None)
+
+    def _info(self, found: _Found) -> LockInfo | None:
+        """The lock on an image's header, None where there is no such header."""
+        spec, request = found.spec, cls_lock.encode_get_info()
+        try:
+            reply: bytes | RadosError = self.rados.execute(
+                spec.pool, spec.namespace, found.header, cls_lock.CLASS, "get_info", request
+            )
+        except RadosError as error:
+            reply = error
+        return _decoded(reply)
+
+    def _locked(self, found: _Found, info: LockInfo) -> LockedImage:
+        spec = found.spec
+        image = Image(self.rados.fsid, spec.pool, spec.namespace, spec.name, found.format, found.header)
+        watchers, unseen = self._watchers(found)
+        pg, primary = self._placement(found)
+        exclusive = info.kind in (LockKind.EXCLUSIVE, LockKind.EXCLUSIVE_EPHEMERAL)
+        return LockedImage(image, exclusive, info.tag, info.lockers, watchers, unseen, pg, primary, self._traits(found))
+
+    def _watchers(self, found: _Found) -> tuple[tuple[Watcher, ...] | None, str | None]:
+        spec = found.spec
+        try:
+            listed = self.rados.watchers(spec.pool, spec.namespace, spec.name, found.id if found.trashed else None)
+            return tuple(Watcher(f"client.{number}", Address.parse(text)) for number, text in listed), None
+        except RadosError as error:
+            return None, f"the watchers of {spec} could not be read: {_hint(error)}"
+        except ValueError as error:
+            return None, f"a watcher of {spec} has an address that cannot be read: {error}"
+
+    def _placement(self, found: _Found) -> tuple[str | None, int | None]:
+        where = {"pool": found.spec.pool, "object": found.header}
+        if found.spec.namespace:
+            where["nspace"] = found.spec.namespace
+        try:
+            return mon_answers.read_placement(self.rados.mon({"prefix": "osd map", **where}))
+        except (RadosError, MalformedReply):
+            return None, None
+
+    def _traits(self, found: _Found) -> tuple[str, ...]:
+        spec = found.spec
+        traits = ["trashed"] if found.trashed else []
+        try:
+            if found.id and found.id in self._mirrored_in(spec.pool, spec.namespace):
+                traits.append("mirrored")
+            if self._is_migrating(found):
+                traits.append("migrating")
+        except (RadosError, MalformedReply) as error:
+            self._problem(spec.pool, f"whether image {spec} is mirrored or migrating could not be read: {_hint(error)}")
+            traits.append(UNREAD)
+        return tuple(traits)
+
+    def _mirrored_in(self, pool: str, namespace: str) -> frozenset[str]:
+        if (pool, namespace) not in self._mirrored:
+            omap = self._omap(pool, namespace, rbd_objects.MIRRORING, rbd_objects.MIRRORED_IMAGE_KEY)
+            self._mirrored[pool, namespace] = rbd_objects.decode_mirrored(omap)
+        return self._mirrored[pool, namespace]
+
+    def _is_migrating(self, found: _Found) -> bool:
+        spec = found.spec
+        if found.format == 1:
+            return (self._read(spec, found.header) or b"").startswith(rbd_objects.MIGRATING_FORMAT_1)
+        features = self._omap(spec.pool, spec.namespace, found.header, rbd_objects.FEATURES_KEY)
+        value = features.get(rbd_objects.FEATURES_KEY)
+        return value is not None and bool(rbd_objects.decode_features(value) & rbd_objects.MIGRATING_FEATURE)
+
+
+def _decoded(reply: bytes | RadosError) -> LockInfo | None:
+    """The lock in a reply, None where the object does not exist (any more)."""
+    if isinstance(reply, RadosError):
+        if reply.errno == ENOENT:
+            return None
+        raise reply
+    return cls_lock.decode_info(reply)
+
+
+def _hint(error: RadosError | MalformedReply) -> str:
+    """What went wrong and the reader's next move."""
+    if isinstance(error, MalformedReply):
+        return f"{error}; look again, and if it stays so, look by hand with `rbd lock ls`"
+    moves = {
+        1: "give the cephx user the caps osd 'profile rbd-read-only'",
+        13: "give the cephx user the caps mon 'allow r' and osd 'profile rbd-read-only'",
+        110: "check `ceph health` for inactive placement groups and for OSDs that are down",
+    }
+    return f"{error}; {moves.get(error.errno, 'check `ceph health`')}"

@@ -1,0 +1,215 @@
+"""The source of Ceph facts: locks, sessions, and the OSD map with its fences. It reads; it never breaks or fences.
+
+librados blocks, and some of its calls could block for ever. So the calls run in daemon threads of this source's own, a
+few at a time, and each is waited for only so long.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, TypeVar
+
+from diagnostics.facts import Kind, Snapshot
+from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, ImageSpec, Locks, OsdMap, Session, Sessions
+from diagnostics.facts.images import images_of, parse_spec
+from diagnostics.sources import CouldNotLook
+from diagnostics.sources.ceph import mon_answers
+from diagnostics.sources.ceph.locks import LockReader
+from diagnostics.sources.ceph.rados import Rados, RadosError
+from diagnostics.sources.ceph.wire import MalformedReply
+
+T = TypeVar("T")
+
+AT_ONCE = 4
+PATIENCE = 120.0
+RETRY_AFTER = 5.0
+EACCES, ESHUTDOWN = 13, 108
+
+
+class CephSource:
+    """Reads one Ceph cluster over one connection, which is made when it is first needed.
+
+    Args:
+        connect: makes the connection; blocks; raises CouldNotLook or RadosError.
+        pools: the pools that a scan walks; none means all.
+        namespaces: the RBD namespaces that it walks in each; none means all, "" is the default one.
+        patience: seconds after which a reading is given up.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Rados],
+        pools: Sequence[str] = (),
+        namespaces: Sequence[str] = (),
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._connect = connect
+        self._pools = tuple(pools)
+        self._namespaces = tuple(namespaces)
+        self._patience = patience
+        self._clock = clock
+        self._rados: Rados | None = None
+        self._failed: tuple[float, CouldNotLook] | None = None
+        self._connecting = threading.Lock()
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+
+    def provides(self, kind: Kind[Any]) -> bool:
+        """Whether this source reads that kind of fact."""
+        return kind in (LOCKS, SESSIONS, OSDMAP)
+
+    async def fetch(
+        self,
+        kind: Kind[Any],
+        earlier: Snapshot,
+        keep: Callable[[Any], bool] | None = None,  # noqa: ARG002 - only locked images are read, and each matters
+    ) -> Any:
+        """Read locks, sessions or the OSD map.
+
+        Raises:
+            CouldNotLook: no connection, a refusal, no answer in time, or one that makes no sense.
+        """
+        if kind is LOCKS:
+            return await self._locks(earlier)
+        if _nothing_on_rbd(earlier):
+            raise CouldNotLook("no RBD image is involved, so Ceph was not asked", configured=False)
+        return await self._in_a_thread(_sessions if kind is SESSIONS else _osd_map)
+
+    async def aclose(self) -> None:
+        """End the connection, if there is one."""
+        rados, self._rados = self._rados, None
+        if rados is not None:
+            await self._in_a_thread(lambda _: rados.close(), connected=rados)
+
+    async def _locks(self, earlier: Snapshot) -> Locks:
+        subject = earlier.scope.subject
+        if subject is None or subject == ALL_LOCKS:
+            return await self._in_a_thread(self._walk)
+        if subject.kind == "RBDImage":
+            try:
+                wanted: tuple[ImageSpec, ...] = (parse_spec(subject.name),)
+            except ValueError as error:
+                raise CouldNotLook(str(error)) from None
+        else:
+            wanted = images_of(earlier)
+        if not wanted:
+            return Locks("", ())
+        return await self._in_a_thread(lambda rados: _look_at(rados, wanted))
+
+    def _walk(self, rados: Rados) -> Locks:
+        reader = LockReader(rados)
+        reader.walk(self._pools, self._namespaces)
+        return reader.result()
+
+    def _connected(self) -> Rados:
+        """The connection. After a failure nobody tries again for some seconds: each try may take long."""
+        with self._connecting:
+            if self._rados is not None:
+                return self._rados
+            if self._failed and self._clock() - self._failed[0] < RETRY_AFTER:
+                raise self._failed[1]
+            try:
+                self._rados = self._connect()
+            except RadosError as error:
+                failure = _could_not_look(error)
+            except CouldNotLook as error:
+                failure = error
+            else:
+                return self._rados
+            self._failed = (self._clock(), failure)
+            raise failure
+
+    def _answer(self, read: Callable[[Rados], T], connected: Rados | None) -> T:
+        """Run one reading and translate what it may raise."""
+        try:
+            return read(connected or self._connected())
+        except RadosError as error:
+            if error.errno == ESHUTDOWN:  # a fenced client stays fenced: only a new one can be let in again
+                self._rados = None
+            raise _could_not_look(error) from None
+        except MalformedReply as error:
+            raise CouldNotLook(f"Ceph's answer could not be understood: {error}; look again") from None
+
+    async def _in_a_thread(self, read: Callable[[Rados], T], connected: Rados | None = None) -> T:
+        """Run a reading in a daemon thread, which a call that never returns cannot make the process wait for."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def settle(error: BaseException | None, value: Any) -> None:
+            if done.cancelled():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(value)
+
+        def run() -> None:
+            error: BaseException | None = None
+            value: Any = None
+            if not self._room.acquire(timeout=self._patience):
+                return  # whoever waits has given up by now
+            try:
+                value = self._answer(read, connected)
+            except Exception as caught:  # noqa: BLE001 - it is raised again where it is awaited
+                error = caught
+            finally:
+                self._room.release()
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever wanted the answer
+                loop.call_soon_threadsafe(settle, error, value)
+
+        threading.Thread(target=run, name="ceph-source", daemon=True).start()
+        try:
+            return await asyncio.wait_for(done, self._patience)
+        except TimeoutError:
+            raise CouldNotLook(
+                f"Ceph did not answer within {self._patience:g} s: check `ceph health`, then look again"
+            ) from None
+
+
+def _nothing_on_rbd(earlier: Snapshot) -> bool:
+    locks = earlier.seen(LOCKS)
+    return earlier.scope.subject is not None and locks is not None and not locks.fsid
+
+
+def _look_at(rados: Rados, wanted: Sequence[ImageSpec]) -> Locks:
+    reader = LockReader(rados)
+    reader.look_at(wanted)
+    return reader.result()
+
+
+def _sessions(rados: Rados) -> Sessions:
+    """Ask each monitor in turn: a client has its session with one of them."""
+    names, _ = mon_answers.read_mons(rados.mon({"prefix": "mon dump"}))
+    sessions: list[Session] = []
+    silent: dict[str, str] = {}
+    for name in names:
+        try:
+            found = mon_answers.read_sessions(rados.mon({"prefix": "sessions"}, name), name)
+            sessions += (session for session in found if session.client != rados.client)  # we are nobody's writer
+        except RadosError as error:
+            cap = "; the cephx user needs the caps mon 'allow command sessions'" if error.errno == EACCES else ""
+            silent[name] = f"{error}{cap}"
+        except MalformedReply as error:
+            silent[name] = str(error)
+    return Sessions(tuple(sessions), silent)
+
+
+def _osd_map(rados: Rados) -> OsdMap:
+    osds = mon_answers.read_osds(rados.mon({"prefix": "osd dump"}))
+    _, mons = mon_answers.read_mons(rados.mon({"prefix": "mon dump"}))
+    mgr = mon_answers.read_mgr(rados.mon({"prefix": "mgr dump"}))
+    mds = mon_answers.read_mds(rados.mon({"prefix": "fs dump"}))
+    return OsdMap(osds.fsid, osds.flags, osds.fences, (*osds.daemons, *mons, *mgr, *mds), rados.own_ips())
+
+
+def _could_not_look(error: RadosError) -> CouldNotLook:
+    moves = {
+        EACCES: "give the cephx user the caps mon 'allow r, allow command sessions'",
+        ESHUTDOWN: "Ceph has fenced this client: find its address in `ceph osd blocklist ls` and who put it there",
+        110: "check that the monitors are up and can be reached from here",
+    }
+    move = moves.get(error.errno, "check `ceph -s`")
+    return CouldNotLook(f"Ceph could not be asked: {error}; {move}", unreachable=error.errno == 110)

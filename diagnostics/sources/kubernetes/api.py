@@ -1,0 +1,165 @@
+"""A connection to one Kubernetes API server, and the sentences for all that can go wrong with it.
+
+The official client does configuration, authentication and transport; its typed models are never used for reading
+(95 times the CPU of decoding into our own structs, and they reject answers that real servers give).
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from diagnostics.sources import CouldNotLook
+
+IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class NoSuchConfiguration(Exception):
+    """A kubeconfig or context that was named does not exist or does not parse: one sentence for the user."""
+
+
+class KubernetesError(Exception):
+    """The API server said no. `status` is the HTTP status, `message` its own words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} (HTTP {status})")
+        self.status = status
+        self.message = message
+
+
+class Access(msgspec.Struct, frozen=True):
+    """How to reach a cluster: a kubeconfig (None: $KUBECONFIG, ~/.kube/config, or the pod's own account) and a context.
+
+    `named` says that a person named the file or the context, so that its absence is that person's mistake.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+class _Status(msgspec.Struct):
+    """The part of a Kubernetes Status body that matters."""
+
+    message: str = ""
+
+
+async def configure(access: Access) -> Configuration:
+    """Load the configuration of a cluster.
+
+    Raises:
+        NoSuchConfiguration: a named file or context is missing or malformed.
+        CouldNotLook: nothing is configured at all.
+    """
+    configuration = Configuration()
+    named = access.kubeconfig or os.environ.get("KUBECONFIG")
+    path = named or str(Path("~/.kube/config").expanduser())
+    exists = [part for part in path.split(os.pathsep) if Path(part).expanduser().is_file()]
+    if not exists:
+        if named:
+            raise NoSuchConfiguration(f"The kubeconfig {named} does not exist: correct --kubeconfig or KUBECONFIG.")
+        if access.context:
+            raise NoSuchConfiguration(
+                f"There is no kubeconfig to look the context {access.context} up in: set KUBECONFIG."
+            )
+        if IN_CLUSTER_TOKEN.exists():
+            kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return configuration
+        raise CouldNotLook("No Kubernetes is configured: set KUBECONFIG, or run inside a cluster.", configured=False)
+    try:
+        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=path, context=access.context, client_configuration=configuration, persist_config=False
+        )
+    except kube_config.ConfigException as error:
+        what = str(error).removeprefix("Invalid kube-config. ")
+        raise NoSuchConfiguration(f"The kubeconfig {path} cannot be used: {what}") from None
+    except Exception as error:  # noqa: BLE001 - the loader raises whatever its YAML and certificate readers raise
+        raise NoSuchConfiguration(f"The kubeconfig {path} does not parse: {_first_line(error)}") from None
+    return configuration
+
+
+class Api:
+    """GET requests to one API server, each bounded in time. Open it with `async with`."""
+
+    def __init__(self, access: Access, timeout: float = 15.0) -> None:
+        """`timeout` is in seconds, per request."""
+        self.access = access
+        self.timeout = timeout
+        self._client: ApiClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._client = ApiClient(await configure(self.access))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client:
+            await self._client.close()  # type: ignore[no-untyped-call]
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._client.configuration.host) if self._client else ""
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """GET a path and return the body as it came.
+
+        Raises:
+            KubernetesError: the server answered with an error.
+            CouldNotLook: the server could not be reached, or did not answer in time.
+        """
+        return await self._request("GET", path, query)
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = ""
+    ) -> bytes:
+        assert self._client is not None, "an Api is used inside `async with`"
+        headers = {"Accept": "application/json", **({"Content-Type": media} if media else {})}
+        try:
+            request = await self._client.param_serialize(
+                method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
+            response = await self._client.call_api(*request, _request_timeout=self.timeout, _preload_content=False)
+            data = bytes(await response.read())  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as error:
+            raise CouldNotLook(self._unreachable(error), unreachable=True) from None
+        if response.status >= 400:
+            raise KubernetesError(response.status, _message(data) or str(response.reason))
+        return data
+
+    def _unreachable(self, error: BaseException) -> str:
+        if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+            return f"The Kubernetes API at {self.server} did not answer within {self.timeout:g} s: check it and the network."
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+            return f"The certificate of the Kubernetes API at {self.server} is not trusted: check the kubeconfig's CA."
+        return (
+            f"The Kubernetes API at {self.server} cannot be reached ({_first_line(error)}): check it and the network."
+        )
+
+
+def refusal(error: KubernetesError, doing: str) -> str:
+    """One sentence about an answer that was an error, with the next move. `doing` is like `list pods`."""
+    if error.status == 401:
+        return f"The Kubernetes API refused the credentials when asked to {doing}: renew the token or the kubeconfig."
+    if error.status == 403:
+        return f"Not allowed to {doing}: {error.message}; grant it in RBAC."
+    if error.status == 410:
+        return f"The list changed too fast to {doing}: try again."
+    return f"The Kubernetes API could not {doing}: {error.message} (HTTP {error.status})."
+
+
+def _message(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Status).message
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        return body[:200].decode("utf-8", "replace").strip()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__

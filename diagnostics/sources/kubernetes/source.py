@@ -1,0 +1,120 @@
+"""Carries out the requests that a kind of Kubernetes fact asks for, and decodes each page once.
+
+Lists come in pages of 500; of a page only what matters is kept in full, so that a scan of 150,000 pods stays small.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from diagnostics.facts import Kind, Snapshot
+from diagnostics.facts.kubernetes import Get, List, Listing, Resource
+from diagnostics.sources import CouldNotLook
+from diagnostics.sources.kubernetes.api import Api, KubernetesError, refusal
+
+PAGE = 500  # objects a page: what the measurements in ARCHITECTURE.md used
+MAX_PAGES = 2_000  # a million objects: past that something hands out continue tokens for ever
+IN_FLIGHT = 8  # requests at once, so that a diagnosis never crowds out the cluster's own clients
+
+
+class _ListMeta(msgspec.Struct):
+    """Where a list goes on."""
+
+    continue_: str | None = msgspec.field(name="continue", default=None)
+
+
+@cache
+def _page_of(struct: type[Any]) -> type[Any]:
+    """The shape of one page of a list of such objects."""
+    return msgspec.defstruct("Page", [("metadata", _ListMeta), ("items", list[struct] | None, None)])  # type: ignore[valid-type]
+
+
+class KubernetesSource:
+    """Reads Kubernetes facts through one API connection."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+    def provides(self, kind: Kind[Any]) -> bool:
+        """Whether this is a Kubernetes resource."""
+        return isinstance(kind, Resource)
+
+    async def fetch(
+        self, kind: Kind[Any], earlier: Snapshot, keep: Callable[[Any], bool] | None = None
+    ) -> Listing[Any]:
+        """Read a resource by the requests it declares. `keep` says what a scan of everything needs in full.
+
+        Raises:
+            CouldNotLook: the server cannot be reached, or refuses, or does not know the resource.
+        """
+        assert isinstance(kind, Resource)
+        answers = await asyncio.gather(*(self._answer(kind, request, keep) for request in kind.requests(earlier)))
+        full = tuple(item for listing in answers for item in listing.full)
+        rows = tuple(row for listing in answers for row in listing.rows)
+        return Listing(full, rows, sum(listing.scanned for listing in answers))
+
+    async def _answer(
+        self, kind: Resource[Any], request: Get | List, keep: Callable[[Any], bool] | None
+    ) -> Listing[Any]:
+        async with self._slots:
+            if isinstance(request, List):
+                return await self._list(kind, request, keep)
+            found = await self._get(kind, request)
+        if found is None:
+            return Listing(())
+        return Listing((found,), (kind.row(found),) if kind.row else (), 1)
+
+    async def _get(self, kind: Resource[Any], request: Get) -> Any:
+        path = f"{_collection(kind, request.namespace)}/{quote(request.name, safe='')}"
+        try:
+            return self._decode(await self._api.get(path), kind.struct, kind)
+        except KubernetesError as error:
+            if error.status == 404:
+                return None
+            raise CouldNotLook(refusal(error, f"read {kind.plural}/{request.name}")) from None
+
+    async def _list(self, kind: Resource[Any], request: List, keep: Callable[[Any], bool] | None) -> Listing[Any]:
+        page_type = _page_of(kind.struct)  # type: ignore[arg-type]
+        query = {"limit": str(PAGE), **({"fieldSelector": request.fields} if request.fields else {})}
+        full: list[Any] = []
+        rows: list[Any] = []
+        scanned = 0
+        path = _collection(kind, request.namespace)
+        for _ in range(MAX_PAGES):
+            try:
+                page = self._decode(await self._api.get(path, query), page_type, kind)
+            except KubernetesError as error:
+                where = f"in namespace {request.namespace}" if request.namespace else "in all namespaces"
+                raise CouldNotLook(refusal(error, f"list {kind.plural} {where}")) from None
+            items = page.items or []
+            scanned += len(items)
+            full.extend(item for item in items if keep is None or keep(item))
+            rows.extend(kind.row(item) for item in items if kind.row)
+            if not page.metadata.continue_:
+                return Listing(tuple(full), tuple(rows), scanned)
+            query["continue"] = page.metadata.continue_
+        raise CouldNotLook(f"The list of {kind.plural} did not end after {MAX_PAGES * PAGE} objects: report this.")
+
+    def _decode(self, data: bytes, into: type[Any], kind: Resource[Any]) -> Any:
+        decoder = self._decoders.setdefault(into, msgspec.json.Decoder(into, strict=False))
+        try:
+            return decoder.decode(data)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise CouldNotLook(
+                f"The answer for {kind.plural} from {self._api.server} is malformed ({error}): "
+                "check that this address is a Kubernetes API."
+            ) from None
+
+
+def _collection(kind: Resource[Any], namespace: str | None) -> str:
+    return (
+        f"{kind.path}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
+        if namespace
+        else f"{kind.path}/{kind.plural}"
+    )

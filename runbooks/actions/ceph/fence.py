@@ -1,0 +1,112 @@
+"""Fence the old holder of a lock: Ceph's blocklist refuses its address from then on.
+
+The scope (one exact address, a whole node, or nothing) comes from facts, never from a runbook. A fence is never lifted
+as an undo: a frozen or cut-off writer would resume within seconds.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostics.facts.ceph import OSDMAP, Address, parse_fence
+from diagnostics.model import Subject
+from diagnostics.sources import CouldNotLook
+from diagnostics.sources.ceph.rados import RadosError
+from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown
+from runbooks.fencing import FENCE_LASTS, Extent
+from runbooks.guards.locks import decided, fence_covers_every_address, fence_scope_is_safe
+from runbooks.model import Risk, duration
+from runbooks.situation import CannotPlan, Planned, Situation
+
+_NO_ANSWER = 110
+
+
+def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
+    """Plan the fence that the table of scopes allows.
+
+    Raises:
+        CannotPlan: the table refuses, or something that it needs was not seen.
+    """
+    decision = decided(situation)
+    if decision.extent is Extent.REFUSE:
+        raise CannotPlan(*decision.reasons, unknown=decision.unknown)
+    image = situation.image()
+    assert image is not None, "a decision other than refuse has an image"
+    lasts = duration(arguments["for"])
+    if lasts < FENCE_LASTS:
+        raise CannotPlan(
+            f"a fence must last {int(FENCE_LASTS.total_seconds())}s: a shorter one lets a frozen writer resume"
+        )
+    what = f"node {situation.params.get('node')}" if decision.extent is Extent.NODE else "the locker's exact address"
+    return Planned(
+        action="ceph.fence",
+        says=f"fence {what}: blocklist {', '.join(decision.entries)} for {int(lasts.total_seconds())} s",
+        targets=(Subject("CephCluster", None, image.image.fsid, image.image.fsid), image.image.subject),
+        effect={"entries": list(decision.entries), "seconds": int(lasts.total_seconds()), "extent": decision.extent},
+        risk=decision.risk,
+        dies=decision.dies,
+    )
+
+
+async def apply(planned: Planned, clients: Clients) -> None:
+    """Add the entries, then wait until this client has the map that holds them."""
+    await asyncio.to_thread(_add, planned, clients)
+
+
+def _add(planned: Planned, clients: Clients) -> None:
+    try:
+        rados = clients.connect()
+    except (RadosError, CouldNotLook) as error:
+        raise ActFailed(f"Ceph could not be reached to fence: {error}; nothing was changed.") from None
+    try:
+        if rados.fsid != planned.targets[0].uid:
+            raise ActFailed(
+                f"This is Ceph {rados.fsid}, but the plan is for {planned.targets[0].uid}; nothing was changed."
+            )
+        for entry in planned.effect["entries"]:
+            _validate(entry, rados.own_ips())
+            command = {
+                "prefix": "osd blocklist", "blocklistop": "add", "addr": entry,
+                "expire": float(planned.effect["seconds"]), "format": "json",
+            }  # fmt: skip
+            rados.mon(command)
+        rados.wait_for_map()
+    except RadosError as error:
+        if error.errno == _NO_ANSWER:
+            raise OutcomeUnknown(f"Ceph did not answer the fence in time ({error}); it may still be set.") from None
+        raise ActFailed(f"Ceph refused the fence: {error}; check the caps of the remediating user.") from None
+    finally:
+        rados.close()
+
+
+def _validate(entry: str, own_ips: tuple[str, ...]) -> None:
+    """Ceph ignores junk after an address and would fence the bot itself if told to: check both here."""
+    try:
+        parsed = Address.parse(entry)
+    except ValueError as error:
+        raise ActFailed(f"{error}; nothing was fenced.") from None
+    _, nonce = parse_fence(entry)
+    if nonce == 0 and parsed.ip in own_ips:
+        raise ActFailed(f"{entry} covers Unstick's own address; nothing was fenced.")
+
+
+def done(planned: Planned, situation: Situation) -> bool | None:
+    """Whether lasting entries cover all that was planned; None where the blocklist was not seen."""
+    if situation.snapshot.seen(OSDMAP) is None:
+        return None
+    here = Situation(situation.snapshot, situation.params, act=planned)
+    return fence_covers_every_address.judge(here).allowed
+
+
+ACTION = Action(
+    risk=Risk.HIGH,
+    parameters=frozenset({"image", "locker", "node", "for"}),
+    required=frozenset({"image", "locker", "for"}),
+    reads=(*fence_scope_is_safe.reads,),
+    writes=(),
+    ceph_caps=("mon profile rbd",),
+    plan=plan,
+    apply=apply,
+    done=done,
+    settles=15.0,
+)

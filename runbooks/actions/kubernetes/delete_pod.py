@@ -1,0 +1,63 @@
+"""Delete a waiting pod by UID, so that its owner makes a new one at once instead of after the kubelet's back-off."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostics.facts import Read
+from diagnostics.facts.holders import CLAIM_USERS
+from runbooks.actions import Action, Clients, Write
+from runbooks.actions.outcomes import telling_outcome
+from runbooks.model import Risk
+from runbooks.situation import CannotPlan, Planned, Situation
+
+
+def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
+    """Plan to delete the runbook's pod.
+
+    Raises:
+        CannotPlan: it is not there.
+    """
+    pod = situation.pod()
+    if pod is None:
+        raise CannotPlan(f"pod {arguments.get('pod')} is not among the volume's users")
+    return Planned(
+        action="kubernetes.delete_pod",
+        says=f"delete pod {pod.metadata.namespace}/{pod.metadata.name}, if it does not start by itself",
+        targets=(pod.subject,),
+        effect={"grace_seconds": None},
+        risk=Risk.LOW,
+    )
+
+
+async def dry_run(planned: Planned, clients: Clients) -> None:
+    """Ask the server whether it would accept the deletion."""
+    with telling_outcome("delete the pod", dry=True, gone_is_done=True):
+        await clients.api().delete(planned.targets[0], grace_seconds=None, dry_run=True)
+
+
+async def apply(planned: Planned, clients: Clients) -> None:
+    """Delete the pod; its kubelet ends it in its own time."""
+    with telling_outcome("delete the pod", gone_is_done=True):
+        await clients.api().delete(planned.targets[0], grace_seconds=None, dry_run=False)
+
+
+def done(planned: Planned, situation: Situation) -> bool | None:
+    """Whether the pod is gone or going; None where pods were not seen."""
+    pods = situation.snapshot.seen(CLAIM_USERS)
+    if pods is None:
+        return None
+    left = [p for p in pods.full if p.metadata.uid == planned.targets[0].uid]
+    return all(p.metadata.deletion_timestamp is not None for p in left)
+
+
+ACTION = Action(
+    risk=Risk.LOW,
+    parameters=frozenset({"pod"}),
+    required=frozenset({"pod"}),
+    reads=(Read(CLAIM_USERS),),
+    writes=(Write("", "pods", "delete"),),
+    plan=plan,
+    apply=apply,
+    done=done,
+    dry_run=dry_run,
+)

@@ -1,0 +1,201 @@
+"""Gathers from a situation what the fencing decision rests on. It collects and compares; it decides nothing."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from diagnostics.chain import is_down
+from diagnostics.facts import NotSeen
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage, Locker, OsdMap
+from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, Host, host_of
+from diagnostics.facts.images import is_ceph
+from diagnostics.facts.resources import Node, Pod, Volume
+from diagnostics.verdicts import BETWEEN_LOOKS, fences_of, sessions_of, sighting_of
+from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
+from runbooks.situation import CannotPlan, Situation
+
+KUBELET_COOKIE = "kubelet_lock_magic_"
+_FSID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# The provisioner keeps every volume's life in its hands; its pod is told by its name, as Rook and ceph-csi give it.
+_CSI_CONTROLLER = re.compile(r"csi.*(provisioner|controller|ctrlplugin)|(provisioner|ctrlplugin).*csi")
+
+
+def case_of(situation: Situation) -> Case:
+    """Collect what is known of the lock that the runbook is about.
+
+    Raises:
+        CannotPlan: the lock is not there, or locks could not be read.
+    """
+    image, locker = situation.image(), situation.locker()
+    if image is None or locker is None:
+        raise CannotPlan(f"{situation.params.get('locker')} holds no lock on {situation.params.get('image')} any more")
+    snapshot, osdmap = situation.snapshot, situation.snapshot[OSDMAP]
+    sighting = sighting_of(image, locker, snapshot.seen(SIGHTINGS) or ())
+    twice = sighting is not None and snapshot.taken_at - sighting.first_seen > BETWEEN_LOOKS
+    volumes = situation.volumes()
+    host = host_of(locker.address.ip, snapshot)
+    down = is_down(host.node, snapshot) if host.node else None
+    known_for = snapshot.taken_at - sighting.first_seen if sighting else None
+    changed = None
+    if sighting and sighting.primary != image.primary:
+        changed = f"the primary OSD of {image.pg} changed since the first look: look twice again"
+    sessions = snapshot.seen(SESSIONS)
+    return Case(
+        image=image.image.spec,
+        managed=locker.managed,
+        address=str(locker.address),
+        ip=locker.address.ip,
+        exact=str(locker.address),
+        unknown=tuple(_blind(image, volumes, situation)),
+        flags=osdmap.flags if isinstance(osdmap, OsdMap) else frozenset(),
+        against=_against(volumes, image, osdmap),
+        changed=changed,
+        watchers=tuple(_unfenced_watchers(image, osdmap, situation)),
+        lockers=len(image.lockers),
+        exclusive=image.exclusive,
+        access_modes=tuple(sorted({mode for v in volumes for mode in v.spec.access_modes or ()})),
+        traits=image.traits,
+        sessions=tuple(f"{s.entity} ({s.client})" for s in (sessions_of(locker, sessions) if sessions else ())),
+        watches_elsewhere=_watches_elsewhere(locker, image, situation),
+        seen_twice=twice,
+        young=not down and (known_for is None or known_for < YOUNGEST_LOCK),
+        daemons={d.ip: d.name for d in osdmap.daemons} if isinstance(osdmap, OsdMap) else {},
+        own_ips=osdmap.own_ips if isinstance(osdmap, OsdMap) else (),
+        holder=_holder(locker, host, down, volumes, situation),
+    )
+
+
+def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation) -> Iterator[str]:
+    """What the table needs and what could not be seen."""
+    if image.watchers is None:
+        yield f"the watchers of {image.image.spec} could not be read: {image.watchers_unseen}"
+    if image.primary is None:
+        yield f"the placement group of {image.image.header} is not known"
+    sessions = situation.snapshot[SESSIONS]
+    if not isinstance(sessions, NotSeen):
+        yield from (f"mon {mon} did not tell its sessions: {why}" for mon, why in sorted(sessions.silent.items()))
+    for kind in (SESSIONS, OSDMAP, NODES, LEASES, NODE_PODS, k8s.ATTACHMENTS):
+        if isinstance(fact := situation.snapshot[kind], NotSeen):
+            yield f"{kind.name} could not be read: {fact.reason}"
+    if len(volumes) != 1:
+        count = "no PersistentVolume" if not volumes else f"{len(volumes)} PersistentVolumes"
+        yield f"{count} of this cluster is made of {image.image.spec}: whose lock this is is not certain"
+
+
+def _against(volumes: tuple[Volume, ...], image: LockedImage, osdmap: OsdMap | NotSeen) -> str | None:
+    """What speaks against the configured Ceph being the volume's: another clusterID, or other monitors."""
+    for volume in volumes:
+        attributes = (volume.spec.csi.volume_attributes if volume.spec.csi else None) or {}
+        cluster_id = attributes.get("clusterID", "")
+        if _FSID.fullmatch(cluster_id) and cluster_id != image.image.fsid:
+            return f"the volume's clusterID is {cluster_id}, but the configured Ceph is {image.image.fsid}"
+        if volume.spec.rbd and isinstance(osdmap, OsdMap):
+            named = {ip for monitor in volume.spec.rbd.monitors if (ip := _ip(monitor))}
+            ours = {d.ip for d in osdmap.daemons if d.name.startswith("mon.")}
+            if named and ours and not named & ours:
+                return f"the volume's monitors ({', '.join(sorted(named))}) are not those of the configured Ceph"
+    return None
+
+
+def _ip(monitor: str) -> str | None:
+    """The IP of a `host:port` monitor, None for a host name."""
+    host = monitor[1:].partition("]")[0] if monitor.startswith("[") else monitor.rpartition(":")[0] or monitor
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+
+
+def _unfenced_watchers(image: LockedImage, osdmap: OsdMap | NotSeen, situation: Situation) -> Iterator[str]:
+    fences = osdmap.fences if isinstance(osdmap, OsdMap) else ()
+    for watcher in image.watchers or ():
+        if not fences_of(watcher.address, fences, situation.snapshot.taken_at, host=False):
+            yield f"{watcher.client} at {watcher.address}"
+
+
+def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation) -> bool:
+    locks = situation.snapshot.seen(LOCKS)
+    others = [i for i in (locks.images if locks else ()) if i.image != image.image]
+    return any(w.client == locker.client for other in others for w in other.watchers or ())
+
+
+def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume, ...], situation: Situation) -> Holder:
+    node = host.node
+    if node is None:
+        return Holder(None, f"the holder's node is not known: {host.why}", address_is_pod=host.pod)
+    name = node.metadata.name
+    unclear = _unconfirmed(node, locker, volumes, situation)
+    if (stated := situation.params.get("node")) and stated != name:
+        unclear = f"the runbook is run for node {stated}, but {host.why}"
+    ips = tuple(dict.fromkeys((*node.ips, locker.address.ip)))
+    cordoned = bool(node.spec.unschedulable) or any(
+        act.action == "kubernetes.cordon" and node.subject in act.targets for act in situation.expected
+    )
+    pods = situation.snapshot.seen(NODE_PODS)
+    on_node = [p for p in (pods.full if pods else ()) if p.spec.node_name == name and p.may_be_running]
+    return Holder(
+        node=name, unclear=unclear, ready=node.is_ready, down=down, cordoned=cordoned, ips=ips,
+        foreign=tuple(_foreign(name, ips, volumes, on_node, situation)), address_is_pod=host.pod,
+        dies=tuple(sorted(_dies(on_node, situation))),
+    )  # fmt: skip
+
+
+def _unconfirmed(node: Node, locker: Locker, volumes: tuple[Volume, ...], situation: Situation) -> str | None:
+    """Why an address alone does not name the node: the cookie, the old pod or an attachment must agree with it."""
+    name = node.metadata.name
+    agreeing: list[str] = []
+    against: list[str] = []
+    if locker.cookie.startswith(KUBELET_COOKIE):
+        host = locker.cookie.removeprefix(KUBELET_COOKIE)
+        (agreeing if host in (name, name.partition(".")[0]) else against).append(f"the lock's cookie names {host}")
+    waiting = situation.params.get("pod")
+    for pod in situation.users():
+        if f"{pod.metadata.namespace}/{pod.metadata.name}" != waiting and not pod.is_creating:
+            where = f"pod {pod.metadata.namespace}/{pod.metadata.name} is bound to {pod.spec.node_name}"
+            (agreeing if pod.spec.node_name == name else against).append(where)
+    attachments = situation.snapshot.seen(k8s.ATTACHMENTS)
+    names = {v.metadata.name for v in volumes}
+    for attachment in attachments.full if attachments else ():
+        if attachment.spec.source.persistent_volume_name in names and attachment.spec.node_name == name:
+            agreeing.append(f"attachment {attachment.metadata.name} is to {name}")
+    if against:
+        return (
+            f"{locker.address.ip} is an address of {name}, but {', '.join(against)}: the holder's node is not certain"
+        )
+    if not agreeing:
+        return f"only its address leads to {name}: neither cookie, old pod nor attachment confirms it"
+    return None
+
+
+def _foreign(
+    name: str, ips: tuple[str, ...], volumes: tuple[Volume, ...], on_node: list[Pod], situation: Situation
+) -> Iterator[str]:
+    """Who else would lose its connections if these addresses were fenced."""
+    explained = {f"client.{v.spec.rbd.user}" for v in volumes if v.spec.rbd}
+    sessions = situation.snapshot.seen(SESSIONS)
+    for session in sessions.open if sessions else ():
+        if session.ip in ips and session.entity not in explained:
+            yield f"{session.entity or 'an unnamed client'} ({session.client}), which has a session from {session.ip}"
+    nodes = situation.snapshot.seen(NODES)
+    for other in nodes.full if nodes else ():
+        shared = set(other.ips) & set(ips)
+        if shared and other.metadata.name != name:
+            yield f"node {other.metadata.name}, which has {', '.join(sorted(shared))} too"
+    for pod in on_node:
+        if _CSI_CONTROLLER.search(pod.metadata.name) and pod.metadata.deletion_timestamp is None:
+            yield f"the CSI controller {pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def _dies(on_node: list[Pod], situation: Situation) -> Iterator[str]:
+    """The RBD and CephFS pods on the node: a fence of its address takes their volumes away."""
+    volumes = situation.snapshot.seen(k8s.VOLUMES)
+    by_claim = {
+        (v.spec.claim_ref.namespace, v.spec.claim_ref.name): v
+        for v in (volumes.full if volumes else ()) if v.spec.claim_ref
+    }  # fmt: skip
+    for pod in on_node:
+        claimed = [by_claim.get((pod.metadata.namespace, claim)) for claim in pod.claims]
+        inline = [entry for entry in pod.spec.volumes or () if is_ceph(entry)]
+        if inline or any(v is not None and is_ceph(v) for v in claimed):
+            yield f"{pod.metadata.namespace}/{pod.metadata.name}"

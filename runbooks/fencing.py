@@ -1,0 +1,202 @@
+"""What may be fenced: the exact address, the node, or nothing. The table as a pure function, first matching row wins.
+
+Invariant: an address is fenced only when everything that could still need it was looked at. Whatever is unknown
+refuses. An IP that carries a Ceph daemon that is up, or Unstick itself, is never fenced.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from runbooks.model import Risk
+
+# Long enough that no frozen writer outlives it by accident; the figure is ceph-csi's own.
+FENCE_LASTS = timedelta(seconds=157_784_760)
+YOUNGEST_LOCK = timedelta(minutes=2)
+_STOPS_IO = frozenset({"pauserd", "pausewr", "pause", "full", "full_ratio"})
+_SHARED_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+
+
+class Extent(StrEnum):
+    """How much a fence covers."""
+
+    EXACT = "exact"
+    NODE = "node"
+    REFUSE = "refuse"
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The decision: its extent, the blocklist entries that make it, its risk, and why; `dies` is who loses its disk.
+
+    `unknown` says that the refusal comes from something that could not be seen.
+    """
+
+    extent: Extent
+    entries: tuple[str, ...]
+    reasons: tuple[str, ...]
+    risk: Risk = Risk.HIGH
+    dies: tuple[str, ...] = ()
+    unknown: bool = False
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """What is known of the machine behind a lock. None where something could not be found out.
+
+    `down` and `cordoned` are of the node; `ips` all its addresses; `foreign` who else would be hit at these addresses.
+    """
+
+    node: str | None
+    unclear: str | None
+    ready: bool | None = None
+    down: bool | None = None
+    cordoned: bool = False
+    ips: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    address_is_pod: str | None = None
+    dies: tuple[str, ...] = ()
+
+
+class Case(msgspec.Struct, frozen=True):
+    """Everything that the decision rests on. `unknown` lists what could not be seen, in sentences."""
+
+    image: str
+    managed: bool
+    address: str
+    ip: str
+    exact: str
+    unknown: tuple[str, ...] = ()
+    flags: frozenset[str] = frozenset()
+    against: str | None = None
+    changed: str | None = None
+    watchers: tuple[str, ...] = ()
+    lockers: int = 1
+    exclusive: bool = True
+    access_modes: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    watches_elsewhere: bool = False
+    seen_twice: bool = False
+    young: bool = False
+    unmapped_on_node: bool = False
+    daemons: dict[str, str] = {}
+    own_ips: tuple[str, ...] = ()
+    holder: Holder = Holder(None, "its node is not known")
+
+
+def scope(case: Case) -> Scope:
+    """Decide what may be fenced for one lock."""
+    if reasons := _unknowns(case):
+        return Scope(Extent.REFUSE, (), reasons, unknown=bool(case.unknown))
+    if reasons := _forbidden(case):
+        return Scope(Extent.REFUSE, (), reasons)
+    return _managed(case) if case.managed else _advisory(case)
+
+
+def _unknowns(case: Case) -> tuple[str, ...]:
+    """Row 1: anything unknown, unstable, or in another cluster."""
+    found = list(case.unknown)
+    if stops := sorted(case.flags & _STOPS_IO):
+        found.append(f"Ceph's {', '.join(stops)} flag is set: nothing that was seen is reliable until it is cleared")
+    if case.against:
+        found.append(case.against)
+    if case.changed:
+        found.append(case.changed)
+    if case.holder.unclear:
+        found.append(case.holder.unclear)
+    return tuple(found)
+
+
+def _forbidden(case: Case) -> tuple[str, ...]:
+    """Row 2: what nobody may fence, whoever the holder is."""
+    found = []
+    if case.watchers:
+        found.append(
+            f"{case.image} has a watcher that is not fenced ({', '.join(case.watchers)}): a watcher is never fenced"
+        )
+    if case.lockers > 1:
+        found.append(f"{case.image} has {case.lockers} lockers: a person decides which of them may go")
+    if not case.exclusive:
+        found.append("the lock is a shared one: several clients use the image by agreement")
+    if shared := sorted(set(case.access_modes) & _SHARED_MODES):
+        found.append(f"the volume is {', '.join(shared)}: several nodes may use it, as in the migration of a machine")
+    for trait in case.traits:
+        found.append(f"the image is {trait}: Ceph itself works on it")
+    if case.ip in case.daemons:
+        found.append(f"{case.daemons[case.ip]} is up at {case.ip}: a Ceph daemon's address is never fenced")
+    if case.ip in case.own_ips:
+        found.append(f"{case.ip} is Unstick's own address: it would fence itself")
+    return tuple(found)
+
+
+def _managed(case: Case) -> Scope:
+    """Rows 3 and 4: the locker is the writer, so its exact address is enough, once nothing speaks for its life."""
+    quiet = not case.sessions and not case.watches_elsewhere and case.seen_twice
+    if quiet or case.holder.down:
+        return _exact(case, "a managed lock names the writer itself")
+    if case.sessions:
+        return _refuse(
+            f"{', '.join(case.sessions)} is still in session with a monitor and node {case.holder.node} is up"
+        )
+    return _refuse("the client was not seen quiet in two looks more than 30 s apart")
+
+
+def _advisory(case: Case) -> Scope:
+    """Rows 5 to 8: the writer is somebody else on the same host, known by nothing but the host's address."""
+    holder = case.holder
+    if case.young:
+        return _refuse("the lock is not known to be older than 2 minutes: wait, and look again")
+    if holder.down is None:
+        return _unseen(f"whether node {holder.node} is down is not known: its lease could not be read")
+    if not holder.down:
+        return _node_up(case)
+    if holder.address_is_pod:
+        return _refuse(
+            f"{case.ip} is the address of pod {holder.address_is_pod}: power {holder.node} off and attest it"
+        )
+    if holder.foreign:
+        return _refuse(*(f"fencing {holder.node} would hit {who}" for who in holder.foreign))
+    hit = [ip for ip in holder.ips if ip in case.daemons or ip in case.own_ips]
+    if hit:
+        return _refuse(f"node {holder.node} also has {', '.join(hit)}, where a Ceph daemon or Unstick itself runs")
+    if not holder.cordoned:
+        return _refuse(f"node {holder.node} is down but not cordoned: its pods could come back to it")
+    entries = tuple(_host_entry(ip) for ip in holder.ips)
+    return Scope(
+        Extent.NODE, entries,
+        (f"node {holder.node} is down and cordoned, and nothing else needs {', '.join(holder.ips)}",),
+        Risk.CRITICAL, holder.dies,
+    )  # fmt: skip
+
+
+def _node_up(case: Case) -> Scope:
+    node = case.holder.node
+    if case.sessions and not case.seen_twice:
+        return _refuse(
+            f"node {node} is not down, and {', '.join(case.sessions)} has a session from {case.ip}: "
+            f"missing is the proof that nothing on {node} still writes (run `rbd device list` on {node} and look for "
+            f"{case.image})"
+        )
+    if case.unmapped_on_node and case.seen_twice:
+        return _exact(case, f"`rbd device list` on {node} was seen without the image")
+    return _refuse(
+        f"node {node} is not down (it is Ready, or its lease is fresh): missing is the proof from {node} itself that the "
+        f"image is no longer mapped there: run `rbd device list` on {node}, which must not list {case.image}"
+    )
+
+
+def _host_entry(ip: str) -> str:
+    # `ip:0/0` and not the bare ip: cephx's `profile rbd` refuses the bare form.
+    return f"[{ip}]:0/0" if ":" in ip else f"{ip}:0/0"
+
+
+def _exact(case: Case, why: str) -> Scope:
+    return Scope(Extent.EXACT, (case.exact,), (why,), Risk.HIGH, (f"the client at {case.exact}, with all its images",))
+
+
+def _refuse(*reasons: str) -> Scope:
+    return Scope(Extent.REFUSE, (), reasons)
+
+
+def _unseen(*reasons: str) -> Scope:
+    return Scope(Extent.REFUSE, (), reasons, unknown=True)

@@ -1,0 +1,160 @@
+"""Guards about nodes and pods."""
+
+from diagnostics.chain import is_down
+from diagnostics.facts import NotSeen, Read
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.ceph import LOCKS, OSDMAP
+from diagnostics.facts.holders import (
+    CLAIM_USERS,
+    LEASES,
+    NODE_PODS,
+    NODES,
+    OWNING_REPLICA_SETS,
+    OWNING_STATEFUL_SETS,
+    PODS_AT,
+)  # fmt: skip
+from diagnostics.facts.images import is_ceph
+from diagnostics.facts.resources import Pod, Volume
+from diagnostics.verdicts import FAR_OFF
+from runbooks.guards import Ruling, allowed, guard, refused, unknown
+from runbooks.situation import CannotPlan, Situation
+
+_POD_READS = (Read(LOCKS), Read(k8s.VOLUMES), Read(CLAIM_USERS))
+
+
+@guard(Read(NODES), Read(LEASES), Read(PODS_AT), Read(LOCKS))
+def node_is_down(situation: Situation) -> Ruling:
+    """The node is not Ready and its lease is more than 5 minutes old."""
+    node = situation.node()
+    if node is None:
+        return refused(f"there is no node {situation.params.get('node')}")
+    down = is_down(node, situation.snapshot)
+    if down is None:
+        return unknown(f"the lease of node {node.metadata.name} could not be read: whether it is down is not known")
+    if not down:
+        return refused(f"node {node.metadata.name} is not down: it is Ready, or its lease is fresh")
+    return allowed(f"node {node.metadata.name} is not Ready and its lease is more than 5 minutes old", node="down")
+
+
+@guard(Read(NODES))
+def node_is_cordoned(situation: Situation) -> Ruling:
+    """No new pod is scheduled to the node."""
+    node = situation.node()
+    if node is None:
+        return refused(f"there is no node {situation.params.get('node')}")
+    if not node.spec.unschedulable:
+        return refused(f"node {node.metadata.name} is not cordoned")
+    return allowed(f"node {node.metadata.name} is cordoned")
+
+
+@guard(Read(NODES), *_POD_READS)
+def object_unchanged(situation: Situation) -> Ruling:
+    """Every object that the act names is still the same one, by UID."""
+    if situation.act is None:
+        raise CannotPlan("there is no act to judge", unknown=True)
+    present = _uids(situation)
+    basis = {}
+    for target in situation.act.targets:
+        if target.kind not in ("Pod", "Node"):
+            continue
+        now = present.get((target.kind, target.namespace, target.name))
+        if now is None:
+            return refused(f"{target} is not there any more")
+        if now != target.uid:
+            return refused(f"{target} is another one now: it was {target.uid}, it is {now}")
+        basis[str(target)] = now
+    return allowed("the same objects by UID", **basis)
+
+
+def _uids(situation: Situation) -> dict[tuple[str, str | None, str], str]:
+    nodes, pods = situation.snapshot.seen(NODES), situation.snapshot.seen(CLAIM_USERS)
+    if nodes is None or pods is None:
+        raise CannotPlan("nodes or pods could not be read", unknown=True)
+    found: dict[tuple[str, str | None, str], str] = {
+        ("Node", None, n.metadata.name): n.metadata.uid for n in nodes.full
+    }
+    found |= {("Pod", p.metadata.namespace, p.metadata.name): p.metadata.uid for p in pods.full}
+    return found
+
+
+def old_pods(situation: Situation) -> tuple[Pod, ...]:
+    """The pods of the volume that hang in Terminating on the runbook's node."""
+    node = situation.params.get("node")
+    return tuple(
+        pod for pod in situation.users() if pod.spec.node_name == node and pod.metadata.deletion_timestamp is not None
+    )
+
+
+@guard(*_POD_READS)
+def old_pod_is_terminating(situation: Situation) -> Ruling:
+    """A pod of the volume hangs in Terminating on the node: nobody is left there to finish its deletion."""
+    pods = old_pods(situation)
+    if not pods:
+        return refused("no pod of the volume hangs in Terminating on the node")
+    return allowed("it is Terminating: " + ", ".join(f"{p.metadata.namespace}/{p.metadata.name}" for p in pods))
+
+
+@guard(*_POD_READS)
+def pod_is_gone(situation: Situation) -> Ruling:
+    """The pods that the act deletes are not there any more."""
+    pods = situation.snapshot.seen(CLAIM_USERS)
+    if pods is None:
+        return unknown("pods could not be read")
+    wanted = {target.uid for target in situation.act.targets} if situation.act else set()
+    left = [p.metadata.name for p in pods.full if p.metadata.uid in wanted]
+    return refused(f"still there: {', '.join(left)}") if left else allowed("gone")
+
+
+@guard(*_POD_READS, Read(OSDMAP), Read(NODES), Read(NODE_PODS))
+def every_ceph_volume_of_pod_is_fenced(situation: Situation) -> Ruling:
+    """Every Ceph volume of the pod lies behind a fence of its whole node, and it has no other volume to lose."""
+    osdmap, node = situation.snapshot[OSDMAP], situation.node()
+    if isinstance(osdmap, NotSeen) or node is None:
+        return unknown("the blocklist or the node could not be read")
+    expected = {e for act in situation.expected if act.action == "ceph.fence" for e in act.effect["entries"]}
+    lasting = [f for f in osdmap.fences if f.until - situation.snapshot.taken_at >= FAR_OFF]
+    bare = [
+        ip for ip in node.ips
+        if not any(e in (f"{ip}:0/0", f"[{ip}]:0/0") for e in expected) and not any(f.covers_host(ip) for f in lasting)
+    ]  # fmt: skip
+    if bare or not node.ips:
+        return refused(f"node {node.metadata.name} is not fenced as a whole: {', '.join(bare) or 'it has no address'}")
+    volumes = situation.snapshot.seen(k8s.VOLUMES)
+    other = [name for pod in old_pods(situation) for name in _not_ceph(pod, volumes.full if volumes else ())]
+    if other:
+        return refused(*(f"volume {name} is not Ceph's: attest that {node.metadata.name} is off" for name in other))
+    return allowed(f"all addresses of {node.metadata.name} are fenced", fenced=", ".join(node.ips))
+
+
+def _not_ceph(pod: Pod, volumes: tuple[Volume, ...]) -> list[str]:
+    """Claims of a pod that are not on Ceph, as far as it is known: an unknown one counts as not."""
+    by_claim = {(v.spec.claim_ref.namespace, v.spec.claim_ref.name): v for v in volumes if v.spec.claim_ref}
+    found = []
+    for entry in pod.spec.volumes or ():
+        if entry.persistent_volume_claim and not is_ceph(entry):
+            name = entry.persistent_volume_claim.claim_name
+            volume = by_claim.get((pod.metadata.namespace, name))
+            if volume is None or not is_ceph(volume):
+                found.append(name)
+    return found
+
+
+@guard(*_POD_READS, Read(OWNING_REPLICA_SETS), Read(OWNING_STATEFUL_SETS))
+def owner_will_recreate_pod(situation: Situation) -> Ruling:
+    """The pod has an owner that is there, is not being deleted, and wants at least one replica."""
+    pod = situation.pod()
+    if pod is None:
+        return refused(f"pod {situation.params.get('pod')} is not among the volume's users")
+    owner = pod.metadata.controller
+    if owner is None:
+        return refused(f"{pod.subject} has no owner: nobody would make it again")
+    kinds = {"ReplicaSet": OWNING_REPLICA_SETS, "StatefulSet": OWNING_STATEFUL_SETS}
+    if owner.kind not in kinds:
+        return refused(f"{pod.subject} belongs to {owner.kind} {owner.name}, which is not known to make it again")
+    seen = situation.snapshot[kinds[owner.kind]]
+    if isinstance(seen, NotSeen):
+        return unknown(f"{owner.kind} {owner.name} could not be read: {seen.reason}")
+    found = next((w for w in seen.full if w.metadata.uid == owner.uid), None)
+    if found is None or found.metadata.deletion_timestamp is not None or not found.spec.replicas:
+        return refused(f"{owner.kind} {owner.name} is gone, being deleted, or wants no pods")
+    return allowed(f"{owner.kind} {owner.name} makes it again", owner=f"{owner.kind}/{owner.name}={owner.uid}")

@@ -1,0 +1,289 @@
+"""What a runbook is: the words that a YAML file may use, as frozen data.
+
+The loader makes these from a file and judges what goes beyond one field (rules); the engine reads them. Nothing here
+reads a file, knows a cluster or decides whether something may be done. There is no expression language: a value is
+written out or is one whole parameter, and a condition is the name of a guard.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainValidator, Tag
+
+PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
+
+_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,10})s)?")
+_LONGEST = timedelta(days=36525)
+_SEMVER = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
+_RUNBOOK_ID = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_STEP_ID = re.compile(r"[a-z][a-z0-9_]*(\.otherwise)?")
+
+
+class Risk(StrEnum):
+    """How dangerous a step is, and so who must agree. An action sets it; a runbook may raise it, never lower it."""
+
+    READ = "read"
+    LOW = "low"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order read < low < high < critical."""
+        return list(Risk).index(self)
+
+
+class RunbookStatus(StrEnum):
+    """A preview may still change; a stable or deprecated version is released, and its file never changes again."""
+
+    PREVIEW = "preview"
+    STABLE = "stable"
+    DEPRECATED = "deprecated"
+
+
+def duration(text: object) -> timedelta:
+    """Read a length of time such as `90s`, `3m`, `2h` or `1h30m`. Raises ValueError with the reader's next move."""
+    if isinstance(text, timedelta):
+        return text
+    parts = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
+    if parts is None:
+        raise ValueError(f"{text!r} is not a duration; write a number with a unit, as 90s, 3m, 2h or 1h30m")
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not timedelta(0) < length <= _LONGEST:
+        raise ValueError(f"{text!r} is no usable duration; write one between 1s and {_LONGEST.days}d")
+    return length
+
+
+def semver(version: str) -> tuple[int, int, int]:
+    """The three numbers of a version, for ordering. Raises ValueError with the reader's next move."""
+    parts = _SEMVER.fullmatch(version)
+    if parts is None:
+        raise ValueError(f"{version!r} is not a version; write three numbers, as 1.0.0")
+    major, minor, patch = (int(part) for part in parts.groups())
+    return major, minor, patch
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def judge(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is not {what}")
+        return value
+
+    return AfterValidator(judge)
+
+
+def _version(value: str) -> str:
+    semver(value)
+    return value
+
+
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("this text is empty; write what the reader needs to know")
+    return value
+
+
+def _scalar(value: object) -> str | int | bool:
+    if not isinstance(value, str | int | bool):
+        raise ValueError("this must be one value; write text, a whole number, true or false")
+    return value
+
+
+_SMALL_LETTERS = "small letters, digits and _, beginning with a letter"
+Scalar = Annotated[str | int | bool, PlainValidator(_scalar)]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+Version = Annotated[str, AfterValidator(_version)]
+RunbookId = Annotated[
+    str, _matching(_RUNBOOK_ID, "an id; write area/situation in small letters, as ceph/stale_rbd_lock")
+]
+Name = Annotated[str, _matching(_NAME, f"a name; write {_SMALL_LETTERS}")]
+StepId = Annotated[str, _matching(_STEP_ID, f"a step's id; write {_SMALL_LETTERS}")]
+Text = Annotated[str, AfterValidator(_said)]
+
+
+class _Words(BaseModel):
+    """Frozen, strict, and closed: a field that nobody knows is a mistake, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True, validate_by_alias=True)
+
+
+ParameterKind = Literal["rbd_image", "rbd_locker", "node", "pod", "namespace", "string", "int", "enum", "duration"]
+
+
+class Parameter(_Words):
+    """What a runbook is told. In YAML `image: rbd_image` is short for `image: {kind: rbd_image}`."""
+
+    kind: ParameterKind
+    required: bool = True
+    values: tuple[str, ...] = ()
+    default: str | None = None
+    description: str = ""
+
+    @property
+    def must_be_given(self) -> bool:
+        """Whether nothing stands in where it is not given."""
+        return self.required and self.default is None
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a plan can lack a value for it."""
+        return not self.required and self.default is None
+
+
+class GuardCall(_Words):
+    """A named predicate, and its arguments. In YAML `name`, or `{name: {argument: value}}`."""
+
+    name: str
+    args: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class CheckBecomes(_Words):
+    """A check, judged anew over the runbook's subjects, must come to this."""
+
+    check: str
+    becomes: Literal["found", "ok"]
+
+
+class Replacement(_Words):
+    """The pod that the owner makes in place of a deleted one must get into this phase in time."""
+
+    replacement: Literal["Running"]
+    within: Duration
+
+
+def _verify_tag(value: object) -> str:
+    """The tags cannot be fields of a file, so that an error's location tells the two apart."""
+    fields = value if isinstance(value, Mapping) else getattr(type(value), "model_fields", {})
+    if "check" in fields:
+        return "<check>"
+    return "<replacement>" if "replacement" in fields else "<guard>"
+
+
+Verify = Annotated[
+    Annotated[GuardCall, Tag("<guard>")]
+    | Annotated[CheckBecomes, Tag("<check>")]
+    | Annotated[Replacement, Tag("<replacement>")],
+    Discriminator(_verify_tag),
+]
+
+StepKind = Literal["check", "prove", "act", "wait", "manual", "note"]
+STEP_KINDS: tuple[StepKind, ...] = get_args(StepKind)
+
+
+class Step(_Words):
+    """One step: exactly one of `check`, `prove`, `act`, `wait`, `manual`, `note` (rules see to it).
+
+    - `check` + `becomes`: the check, judged over fresh facts, must come to `found` or `ok`, or the run ends here.
+    - `prove` [+ `within`]: the guard is judged until it allows or the time is over (without `within`: once).
+    - `act` + `with`: the only kind that changes anything. `verify`, `undo` and, for `undo: none`, `because` are due.
+    - `wait` + `within`: the parameter that it names (a pod) gets into that phase; else `otherwise`, if there is one.
+    - `manual`: the exact command for a human; the run waits for "done".
+    - `note`: a printed follow-up; it leaves no execution open.
+
+    `given`: the step is skipped, and that is said, where one of these optional parameters has no value.
+    `when`: the step is skipped, with the guard's reasons, where one of these guards refuses; unknown refuses the run.
+    `require`: all must allow at plan, at approval and immediately before the act.
+    `timeout`: what the act and its verification may take together.
+    """
+
+    id: StepId
+    check: str | None = None
+    becomes: Literal["found", "ok"] | None = None
+    prove: GuardCall | None = None
+    act: str | None = None
+    wait: dict[str, Literal["Running"]] | None = None
+    manual: Text | None = None
+    note: Text | None = None
+    given: tuple[str, ...] = ()
+    when: tuple[GuardCall, ...] = ()
+    require: tuple[GuardCall, ...] = ()
+    with_: dict[str, Scalar] = Field(default_factory=dict, alias="with")
+    risk: Annotated[Risk, Field(strict=False)] | None = None
+    verify: Verify | None = None
+    undo: str | None = None
+    because: Text | None = None
+    within: Duration | None = None
+    timeout: Duration = timedelta(minutes=2)
+    otherwise: "Step | None" = None
+
+    @property
+    def kind(self) -> StepKind:
+        """Which of the six kinds this step is."""
+        return next(kind for kind in STEP_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def acts(self) -> tuple["Step", ...]:
+        """The steps that may change something here: itself if it is an act, and what follows a wait in vain."""
+        own = (self,) if self.act is not None else ()
+        return own + (self.otherwise.acts if self.otherwise else ())
+
+
+class Runbook(_Words):
+    """One version of one runbook. `sha256` is of the file's bytes: a plan and its approvals are bound to it."""
+
+    id: RunbookId
+    version: Version
+    status: Annotated[RunbookStatus, Field(strict=False)]
+    title: Text
+    meaning: Text
+    impact: Text
+    owner: Text
+    changelog: Text
+    answers: tuple[str, ...] = ()
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
+    steps: tuple[Step, ...]
+    successor: str | None = None
+    sha256: str = Field(default="", exclude=True)
+    source: str = Field(default="", exclude=True)
+
+    @property
+    def name(self) -> str:
+        """`id@version`, as people and `versions.lock` write it."""
+        return f"{self.id}@{self.version}"
+
+
+@dataclass(frozen=True)
+class ActionWords:
+    """What a runbook must know of an action: its own risk, and the parameters that it takes in `with`."""
+
+    risk: Risk
+    parameters: frozenset[str]
+    required: frozenset[str] = frozenset()
+    lifts_fence: bool = False
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that a runbook may use. The caller brings them, so that the format knows no engine and no cluster.
+
+    `guards` maps a guard's name to the names of the arguments that it takes; `causes` are the slugs of the classifier.
+    """
+
+    checks: frozenset[str]
+    guards: Mapping[str, frozenset[str]]
+    actions: Mapping[str, ActionWords]
+    causes: frozenset[str] = frozenset()
+
+
+def substitute(value: Scalar, params: Mapping[str, str]) -> Scalar | None:
+    """A value of `with` or of a guard: `{{name}}` as a whole is the parameter, all else is itself.
+
+    None where an optional parameter was not given. Nothing is ever pasted into the middle of a value.
+    """
+    whole = PLACEHOLDER.fullmatch(value) if isinstance(value, str) else None
+    return value if whole is None else params.get(whole[1])
+
+
+def fill_in(text: str, params: Mapping[str, str]) -> str:
+    """The text of `note`, `manual` or `because` with its parameters, each quoted where a shell would trip over it.
+
+    People copy commands from these texts, and a lock's cookie may hold anything. What was not given shows as `<name>`.
+    """
+    return PLACEHOLDER.sub(lambda hit: shlex.quote(params[hit[1]]) if hit[1] in params else f"<{hit[1]}>", text)

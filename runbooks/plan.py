@@ -1,0 +1,263 @@
+"""Makes a plan of a runbook: every act with its targets, every guard with its ruling, bound together by one hash.
+
+Pure: a plan comes from facts alone, so that making it again from fresh facts tells whether an approval still holds.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from diagnostics.catalog import all_checks
+from diagnostics.facts import Read, Snapshot
+from diagnostics.model import Status, Subject
+from diagnostics.scan import judged
+from runbooks.actions import all_actions
+from runbooks.guards import Answer, Ruling, all_guards
+from runbooks.model import CheckBecomes, GuardCall, Risk, Runbook, Step, fill_in, substitute
+from runbooks.situation import CannotPlan, Planned, Situation
+
+# Long enough to find an approver, short enough that the facts have hardly changed.
+PLAN_LASTS = timedelta(minutes=15)
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A guard's ruling as the plan keeps it."""
+
+    guard: str
+    answer: Answer
+    reasons: tuple[str, ...]
+
+
+class PlannedStep(msgspec.Struct, frozen=True):
+    """One step of a plan. `skipped` says why it will not be done; a skipped act is never done later either."""
+
+    id: str
+    kind: str
+    says: str
+    act: Planned | None = None
+    rulings: tuple[Judged, ...] = ()
+    skipped: str | None = None
+    otherwise: "PlannedStep | None" = None
+
+    @property
+    def acts(self) -> tuple[Planned, ...]:
+        """The acts that this step may do."""
+        own = (self.act,) if self.act is not None and self.skipped is None else ()
+        return own + (self.otherwise.acts if self.otherwise else ())
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What will be done, to what, for whom, on which facts (`basis`), until when. `hash` binds all of it."""
+
+    cluster: str
+    runbook: str
+    version: str
+    sha256: str
+    params: dict[str, str]
+    steps: tuple[PlannedStep, ...]
+    basis: dict[str, dict[str, str]]
+    requester: str
+    expires: datetime
+    hash: str = ""
+
+    @property
+    def acts(self) -> tuple[Planned, ...]:
+        """All acts that may be done, in order."""
+        return tuple(act for step in self.steps for act in step.acts)
+
+    @property
+    def risk(self) -> Risk:
+        """The highest risk of its steps; one approval covers all of it."""
+        return max((act.risk for act in self.acts), key=lambda risk: risk.rank, default=Risk.READ)
+
+    @property
+    def targets(self) -> tuple[Subject, ...]:
+        """Everything that it touches, each once."""
+        return tuple(dict.fromkeys(target for act in self.acts for target in act.targets))
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces that it touches."""
+        named = {target.namespace for target in self.targets if target.namespace}
+        return frozenset(named | {p.partition("/")[0] for k, p in self.params.items() if k == "pod"})
+
+    @property
+    def confirmation(self) -> str | None:
+        """What an approver of a critical plan must type: the node that is fenced, else the image."""
+        if self.risk is not Risk.CRITICAL:
+            return None
+        return self.params.get("node") or self.params.get("image") or self.runbook
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why it must not be run: every reason of every guard that does not allow, not just the first."""
+        return tuple(dict.fromkeys(reason for step in self.steps for reason in _refusals(step)))
+
+
+def _refusals(step: PlannedStep) -> Iterable[str]:
+    if step.skipped is None:
+        for ruling in step.rulings:
+            if ruling.answer is not Answer.ALLOWED:
+                yield from (f"{ruling.guard}: {reason}" for reason in ruling.reasons)
+    if step.otherwise:
+        yield from _refusals(step.otherwise)
+
+
+def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
+    """Everything that the guards, actions and checks of a runbook read."""
+    reads: list[Read[Any]] = []
+
+    def add(step: Step) -> None:
+        for call in (*step.require, *step.when, *_guard_of(step)):
+            reads.extend(all_guards()[call.name].reads)
+        if step.act is not None:
+            reads.extend(all_actions()[step.act].reads)
+        for check in (step.check, step.verify.check if isinstance(step.verify, CheckBecomes) else None):
+            if check is not None:
+                reads.extend(next(listed for listed in all_checks() if listed.id == check).check.reads)
+        if step.otherwise is not None:
+            add(step.otherwise)
+
+    for step in runbook.steps:
+        add(step)
+    return tuple(reads)
+
+
+def _guard_of(step: Step) -> tuple[GuardCall, ...]:
+    return tuple(c for c in (step.prove, step.verify) if isinstance(c, GuardCall))
+
+
+def judge(call: GuardCall, situation: Situation) -> Ruling:
+    """Judge one guard as a runbook calls it."""
+    arguments = {name: substitute(value, situation.params) for name, value in call.args.items()}
+    return all_guards()[call.name].judge(situation, **arguments)
+
+
+def make(
+    cluster: str, runbook: Runbook, params: dict[str, str], snapshot: Snapshot, requester: str, expires: datetime
+) -> Plan:
+    """Make the plan that these facts allow, refusals and all. A refused plan is worth reading: it says what is missing."""
+    basis: dict[str, dict[str, str]] = {}
+    expected: list[Planned] = []
+    steps = []
+    for step in runbook.steps:
+        made = _plan_step(step, params, snapshot, tuple(expected), basis)
+        expected.extend(made.acts)
+        steps.append(made)
+    plan = Plan(
+        cluster, runbook.id, runbook.version, runbook.sha256, dict(sorted(params.items())), tuple(steps), basis,
+        requester, expires,
+    )  # fmt: skip
+    return msgspec.structs.replace(plan, hash=digest(plan))
+
+
+def _plan_step(
+    step: Step, params: dict[str, str], snapshot: Snapshot, expected: tuple[Planned, ...],
+    basis: dict[str, dict[str, str]],
+) -> PlannedStep:  # fmt: skip
+    says = _says(step, params)
+    missing = [name for name in step.given if not params.get(name)]
+    if missing:
+        return PlannedStep(step.id, step.kind, says, skipped=f"{', '.join(missing)} was not given")
+    situation = Situation(snapshot, params, expected)
+    conditions = _judged(step.when, situation, {})
+    if (
+        conditions
+        and all(ruling.answer is not Answer.UNKNOWN for ruling in conditions)
+        and any(ruling.answer is Answer.REFUSED for ruling in conditions)
+    ):
+        why = "; ".join(reason for ruling in conditions if ruling.answer is Answer.REFUSED for reason in ruling.reasons)
+        return PlannedStep(step.id, step.kind, says, skipped=why)
+    otherwise = None
+    if step.otherwise is not None:
+        otherwise = _plan_step(step.otherwise, params, snapshot, expected, basis)
+    if step.act is None:
+        looked = () if expected else tuple(_looked(step, snapshot))
+        return PlannedStep(step.id, step.kind, says, rulings=(*conditions, *looked), otherwise=otherwise)
+    try:
+        act = all_actions()[step.act].plan(situation, arguments_of(step, params))
+    except CannotPlan as error:
+        answer = Answer.UNKNOWN if error.unknown else Answer.REFUSED
+        rulings = (*conditions, *_judged(step.require, situation, basis))
+        told = {reason for ruling in rulings for reason in ruling.reasons}
+        own = tuple(reason for reason in error.reasons if reason not in told)
+        blocked = (Judged(step.act, answer, own),) if own else ()
+        return PlannedStep(step.id, step.kind, says, rulings=(*rulings, *blocked))
+    if step.risk is not None and step.risk.rank > act.risk.rank:
+        act = msgspec.structs.replace(act, risk=step.risk)
+    judged = _judged(step.require, Situation(snapshot, params, expected, act), basis)
+    return PlannedStep(step.id, step.kind, act.says, act, (*conditions, *judged), otherwise=otherwise)
+
+
+def _looked(step: Step, snapshot: Snapshot) -> Iterable[Judged]:
+    """Run a check step that comes before any act already while planning: what it says will hardly change."""
+    if step.check is None:
+        return
+    outcome = judged(next(listed for listed in all_checks() if listed.id == step.check), snapshot)
+    if outcome.status == step.becomes:
+        found = tuple(f.summary for f in outcome.findings) or ("nothing is found",)
+        yield Judged(step.check, Answer.ALLOWED, found)
+    else:
+        answer = Answer.UNKNOWN if outcome.status is Status.UNKNOWN else Answer.REFUSED
+        yield Judged(
+            step.check, answer, (f"it is {outcome.status}, not {step.becomes}: {outcome.reason or 'nothing found'}",)
+        )
+
+
+def arguments_of(step: Step, params: dict[str, str]) -> dict[str, Any]:
+    """The arguments of an act, with its parameters put in."""
+    return {name: substitute(value, params) for name, value in step.with_.items()}
+
+
+def _judged(calls: Sequence[GuardCall], situation: Situation, basis: dict[str, dict[str, str]]) -> tuple[Judged, ...]:
+    made = []
+    for call in calls:
+        ruling = judge(call, situation)
+        if ruling.basis:
+            basis[call.name] = ruling.basis
+        made.append(Judged(call.name, ruling.answer, ruling.reasons))
+    return tuple(made)
+
+
+def _says(step: Step, params: dict[str, str]) -> str:
+    if step.check is not None:
+        return f"{step.check} must come to {step.becomes}"
+    if step.prove is not None:
+        return f"prove {step.prove.name}"
+    if step.wait is not None:
+        within = int(step.within.total_seconds()) if step.within else 0
+        return f"wait up to {within} s: " + ", ".join(f"{k} {params.get(k, '')} {v}" for k, v in step.wait.items())
+    return fill_in(step.note or step.manual or step.act or step.id, params)
+
+
+def digest(plan: Plan) -> str:
+    """The hash that approvals are bound to: all of the plan but the reasons in words, which may hold times."""
+    bound = {
+        "cluster": plan.cluster, "runbook": plan.runbook, "version": plan.version, "sha256": plan.sha256,
+        "params": plan.params, "requester": plan.requester, "expires": plan.expires.isoformat(), "basis": plan.basis,
+        "acts": [msgspec.to_builtins(act) for act in plan.acts],
+        "steps": [(step.id, step.skipped is not None) for step in plan.steps],
+    }  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()
+
+
+def differences(approved: Plan, now: Plan) -> tuple[str, ...]:
+    """What changed between an approved plan and one made from fresh facts; empty where the approval still holds."""
+    if approved.hash == now.hash:
+        return ()
+    found = []
+    if (approved.version, approved.sha256) != (now.version, now.sha256):
+        found.append(f"the runbook is now {now.runbook}@{now.version} ({now.sha256[:12]})")
+    for name in sorted({*approved.basis, *now.basis}):
+        before, after = approved.basis.get(name, {}), now.basis.get(name, {})
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                found.append(f"{name}: {key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}")
+    if [msgspec.to_builtins(a) for a in approved.acts] != [msgspec.to_builtins(a) for a in now.acts]:
+        found.append(
+            "acts were " + "; ".join(a.says for a in approved.acts) + " and are " + "; ".join(a.says for a in now.acts)
+        )
+    return tuple(found) or ("its steps changed",)

@@ -1,0 +1,97 @@
+"""What guards and actions judge: fresh facts, the runbook's parameters, and what the same plan is about to do first."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from diagnostics.facts import NotSeen, Snapshot
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.ceph import LOCKS, LockedImage, Locker
+from diagnostics.facts.holders import CLAIM_USERS, NODES, users_of, volumes_of
+from diagnostics.facts.resources import Node, Pod, Volume
+from diagnostics.model import Subject
+from runbooks.model import Risk
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """One act as it will be done: to what, with which effect, and how dangerous that is.
+
+    `effect` is all that the act needs (JSON), so that what was approved is what is done. `dies` lists who pays for it.
+    """
+
+    action: str
+    says: str
+    targets: tuple[Subject, ...]
+    effect: dict[str, Any]
+    risk: Risk
+    dies: tuple[str, ...] = ()
+
+
+class CannotPlan(Exception):
+    """An act cannot be planned from these facts. `reasons` are sentences; `unknown` says that something was not seen."""
+
+    def __init__(self, *reasons: str, unknown: bool = False) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+        self.unknown = unknown
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The facts of a moment, as a runbook's parameters pick them out.
+
+    `expected` are the acts that the same plan does earlier: while planning, guards may count on them. Immediately
+    before an act there are none: then only facts count. `act` is the act that a guard is asked about.
+    """
+
+    snapshot: Snapshot
+    params: dict[str, str]
+    expected: tuple[Planned, ...] = ()
+    act: Planned | None = None
+    done: tuple[Planned, ...] = field(default=())
+
+    def image(self) -> LockedImage | None:
+        """The locked image that the runbook is about; None where it is not locked.
+
+        Raises:
+            CannotPlan: locks could not be read.
+        """
+        locks = self.snapshot[LOCKS]
+        if isinstance(locks, NotSeen):
+            raise CannotPlan(f"locks could not be read: {locks.reason}", unknown=True)
+        found = next((i for i in locks.images if i.image.spec == self.params.get("image")), None)
+        if found is None and locks.problems:
+            raise CannotPlan(*(f"pool {p.pool} could not be read: {p.reason}" for p in locks.problems), unknown=True)
+        return found
+
+    def locker(self) -> Locker | None:
+        """The locker that the runbook is about; None where it holds no lock any more."""
+        image = self.image()
+        wanted = self.params.get("locker")
+        return next((lk for lk in image.lockers if lk.name == wanted), None) if image else None
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """The PersistentVolumes made of the image."""
+        if isinstance(seen := self.snapshot[k8s.VOLUMES], NotSeen):
+            raise CannotPlan(f"PersistentVolumes could not be read: {seen.reason}", unknown=True)
+        return volumes_of(self.params.get("image", ""), self.snapshot)
+
+    def users(self) -> tuple[Pod, ...]:
+        """The pods that use the image's volume, ended ones left out."""
+        if isinstance(seen := self.snapshot[CLAIM_USERS], NotSeen):
+            raise CannotPlan(f"pods could not be read: {seen.reason}", unknown=True)
+        return tuple(pod for volume in self.volumes() for pod in users_of(volume, self.snapshot))
+
+    def pod(self) -> Pod | None:
+        """The waiting pod that the runbook is about."""
+        if isinstance(seen := self.snapshot[CLAIM_USERS], NotSeen):
+            raise CannotPlan(f"pods could not be read: {seen.reason}", unknown=True)
+        wanted = self.params.get("pod")
+        return next((p for p in seen.full if f"{p.metadata.namespace}/{p.metadata.name}" == wanted), None)
+
+    def node(self) -> Node | None:
+        """The node that the parameter names."""
+        if isinstance(seen := self.snapshot[NODES], NotSeen):
+            raise CannotPlan(f"nodes could not be read: {seen.reason}", unknown=True)
+        return next((n for n in seen.full if n.metadata.name == self.params.get("node")), None)
