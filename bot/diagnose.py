@@ -142,8 +142,15 @@ def _with_unseen(finding: Finding, reasons: list[str]) -> Finding:
 
 
 def _unique(made: list[Offer]) -> list[Offer]:
-    by_key = {(o.runbook, o.version, tuple(sorted(o.params.items()))): o for o in reversed(made)}
-    return list(reversed(by_key.values()))
+    """Each runbook once for the same thing: of two offers, the one that knows more of its parameters."""
+    kept: list[Offer] = []
+    for offer in sorted(made, key=lambda o: -len(o.params)):
+        if not any(
+            (k.runbook, k.version) == (offer.runbook, offer.version) and offer.params.items() <= k.params.items()
+            for k in kept
+        ):
+            kept.append(offer)
+    return kept
 
 
 def _healthy(snapshot: Snapshot) -> str:

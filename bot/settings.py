@@ -37,6 +37,7 @@ class CephSettings(_Words):
 
     conf: str
     user: str = "client.admin"
+    remediate_conf: str | None = None
     remediate_user: str | None = None
     pools: tuple[str, ...] = ()
 

@@ -83,8 +83,8 @@ def target(
         name=context or name if name == "default" else name,
         kubernetes=reading,
         remediate=writing,
-        connect_ceph=_connect(ceph, ceph.user) if ceph else None,
-        remediate_ceph=_connect(ceph, ceph.remediate_user or ceph.user) if ceph else None,
+        connect_ceph=LibRados(ceph.conf, ceph.user).connect if ceph else None,
+        remediate_ceph=_remediating(ceph).connect if ceph else None,
         pools=pools or (ceph.pools if ceph else ()),
         ceph_conf=ceph.conf if ceph else None,
     )
@@ -100,8 +100,8 @@ def _kubernetes(chosen: ClusterSettings, context: str | None) -> tuple[Access | 
     return reading, Access(words.remediate_kubeconfig or words.kubeconfig, words.remediate_context)
 
 
-def _connect(ceph: CephSettings, user: str) -> Callable[[], Rados]:
-    return LibRados(ceph.conf, user).connect
+def _remediating(ceph: CephSettings) -> LibRados:
+    return LibRados(ceph.remediate_conf or ceph.conf, ceph.remediate_user or ceph.user)
 
 
 def login() -> str:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import yaml
 
+from bot.rbac import read_rules, write_rules
 from bot.sandbox.ceph.client import SimulatedClient
 from bot.sandbox.ceph.cluster import SimulatedCluster
 from bot.sandbox.ceph.connection import Caps
@@ -23,16 +24,11 @@ from bot.sandbox.kubernetes.server import ApiServer
 from bot.wiring import Target
 from diagnostics.sources.ceph.rados import RadosError
 from diagnostics.sources.kubernetes.api import Access
-from runbooks.actions import all_actions
 
 Json = dict[str, Any]
 BOT_IP = "10.46.180.99"
 _BUSY = 16
 _FIRST_CLIENT = 24_128
-_READ = Rule(("get", "list", "watch"), ("*",), (
-    "pods", "nodes", "events", "persistentvolumes", "persistentvolumeclaims", "leases", "volumeattachments",
-    "replicasets", "statefulsets",
-))  # fmt: skip
 
 
 class RbdVolumes:
@@ -95,7 +91,9 @@ class Sandbox:
         )
         self.volumes = RbdVolumes(self.ceph)
         tokens = {user: secrets.token_hex(16) for user in ("diagnose", "remediate")}
-        self.api = ApiServer(self.clock.now, tokens, {"diagnose": (_READ,), "remediate": _writes()}, port)
+        self.api = ApiServer(
+            self.clock.now, tokens, {"diagnose": _rules(read_rules()), "remediate": _rules(write_rules())}, port
+        )
         self._fill()
         self.controllers = Controllers(self.api.registry, self.volumes)
 
@@ -156,7 +154,5 @@ class Sandbox:
             self.controllers.step()
 
 
-def _writes() -> tuple[Rule, ...]:
-    """What the remediating identity may do: just what the actions declare."""
-    declared = {write for action in all_actions().values() for write in action.writes}
-    return tuple(Rule((write.verb,), (write.group,), (write.resource,)) for write in sorted(declared, key=str))
+def _rules(given: list[dict[str, list[str]]]) -> tuple[Rule, ...]:
+    return tuple(Rule.of(rule) for rule in given)

@@ -6,7 +6,7 @@ none of them knows is `unknown`, never a guess. A classification must never rais
 
 from collections.abc import Sequence
 
-from diagnostics.causes.entities import entities
+from diagnostics.causes.entities import names
 from diagnostics.causes.meanings import MEANINGS
 from diagnostics.causes.model import Cause, Confidence
 from diagnostics.causes.rules import RULES
@@ -23,12 +23,12 @@ def classify(message: str, reason: str | None = None) -> Cause:
     Never raises. What nothing known matches has the cause "unknown", and `why` says so; the message stays with the caller.
     """
     parsed = parse(message, reason)
-    names = entities(parsed.text, message)
+    found = names(parsed.text, message)
     for rule in RULES:
         if rule.holds(parsed):
-            return Cause(cause=rule.cause, confidence=rule.confidence, why=rule.why, entities=names)
+            return Cause(cause=rule.cause, confidence=rule.confidence, why=rule.why, entities=found)
     why = "No known error is in this message." if parsed.text else "The message is empty."
-    return Cause(cause="unknown", confidence=Confidence.UNKNOWN, why=why, entities=names)
+    return Cause(cause="unknown", confidence=Confidence.UNKNOWN, why=why, entities=found)
 
 
 def is_umbrella(cause: Cause) -> bool:

@@ -104,7 +104,7 @@ _POOL = re.compile(
 _CEPH_WORDS = ("rbd", "ceph", "csi-vol", "rados", "pool", "still being used")
 
 
-def entities(text: str, message: str) -> dict[str, str]:
+def names(text: str, message: str) -> dict[str, str]:
     """The names in a readable text, by kind. Each is a piece of `message` itself, which a test demands."""
     found = {kind: name for kind, patterns in _PATTERNS.items() if (name := _cut(patterns, text))}
     if found.get("object") == found.get("configmap"):

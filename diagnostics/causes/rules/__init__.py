@@ -16,7 +16,8 @@ Specific stands before general, and who speaks before what is quoted:
 
 from diagnostics.causes.model import Rule
 from diagnostics.causes.rules.attachment import ATTACHMENT
-from diagnostics.causes.rules.ceph import ACCESS, IMAGE, LOCKS
+from diagnostics.causes.rules.ceph import IMAGE, LOCKS
+from diagnostics.causes.rules.ceph_access import ACCESS
 from diagnostics.causes.rules.ceph_errno import ERRNO
 from diagnostics.causes.rules.csi import CALLS, EXPANSION, REGISTRATION, TIMEOUTS
 from diagnostics.causes.rules.disks import DISK

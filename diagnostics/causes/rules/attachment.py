@@ -18,7 +18,6 @@ ATTACHMENT = (
             r"max(?:imum)? volume count",
             r"attach(?:ment)? limit",
             r"volumes? limit\b",
-            r"max(?:imum)?(?: allowed)?(?: number)?(?: of)?(?: allowed)? (?:\w{1,12} )?(?:disks?|volumes?|attachments|devices)\b[^;]{0,40}(?:allowed|attach|exceed|reach|is \d|of \d|\(\d|per)",
             r"too many (?:ebs )?(?:volumes|disks|attachments)",
             r"cannot attach more than",
             r"can only attach \[?\d",
@@ -27,8 +26,20 @@ ATTACHMENT = (
             r"no (?:available|free) (?:scsi|lun|pci)",
             r"all luns are used",
             r"max attachable",
+            r"exceeded limit '?max",
+            r"disk\w{0,10}limitexceeded",
+            r"no devices available",
             r"exceed(?:s|ed)? the (?:max(?:imum)?|limit)[^;]{0,40}(?:disk|volume|attach)",
         ),
+        never=("quota", "snapshot"),
+    ),
+    Rule(
+        cause="attach-limit-exceeded",
+        why="The node holds as many volumes as it, or its machine type, allows.",
+        pattern=either(
+            r"\bmax(?:imum)? (?:allowed )?number of (?:\w{1,12} ){0,2}(?:disks?|volumes?|attachments|devices)\b"
+        ),
+        also=("allowed", "attach", "exceed", "reach"),
         never=("quota", "snapshot"),
     ),
     Rule(

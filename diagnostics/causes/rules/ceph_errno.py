@@ -86,6 +86,12 @@ ERRNO = (
         inner=("exit status 2", "exit status 6"),
     ),
     Rule(
+        cause="rbd-image-in-use",
+        why="librbd or the OSD answered with errno 16: a client still has the image open.",
+        likely=True,
+        pattern=either(r"(?:rados|rbd): ret=-16\b"),
+    ),
+    Rule(
         cause="mount-busy",
         why="The mapped device is still in use, so it can be neither mapped nor unmapped.",
         likely=True,
@@ -116,7 +122,7 @@ ERRNO = (
         pattern=either(
             r"map failed: \(2\) no such file",
             r"map failed exit status 2\b",
-            r"rados: ret=-2\b",
+            r"(?:rados|rbd): ret=-2\b",
         ),
         also=CEPH_WORDS,
     ),

@@ -40,9 +40,8 @@ REGISTRATION = (
         why="The driver's socket does not answer on the node, so its node plugin is not running there.",
         likely=True,
         about="volume",
-        pattern=either(
-            r"dial unix \S{0,200}(?:csi|plugin)\S{0,100}\.sock\S{0,4} (?:connect: )?(?:no such|connection ref)",
-        ),
+        pattern=either(r"dial unix \S{1,300}\.sock\S{0,4} (?:connect: )?(?:no such|connection ref)"),
+        also=("csi", "plugin"),
         never=("secrets store", "secrets-store", "cni"),
     ),
 )

@@ -40,11 +40,9 @@ DISK = (
             r"sb validate failed",
             r"can't find \w{2,8} filesystem",
             r"(?:incorrect|unknown|unrecognized|invalid|unsupported) mount option",
-            r"unknown parameter",
             r"fsconfig system call failed",
             r"bad geometry",
             r"nfs version or transport protocol is not supported",
-            r"protocol not supported",
             r"already contains (?:a |an )?(?:unknown data|filesystem|\w{2,8} filesystem)",
             r"already contains \w{2,8}\b",
             r"already formatted with",
@@ -54,7 +52,15 @@ DISK = (
     ),
     Rule(
         cause="filesystem-mount-failed",
+        why="mount, or the server behind it, does not accept an option or the protocol.",
+        about="volume",
+        says=("unknown parameter", "protocol not supported"),
+        also=("mount", "nfs", "cifs", "ext4", "xfs"),
+    ),
+    Rule(
+        cause="filesystem-mount-failed",
         why="The filesystem could not be made on the device.",
+        about="volume",
         says=(
             "mkfs",
             "mke2fs",

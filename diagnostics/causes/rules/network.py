@@ -8,8 +8,17 @@ from diagnostics.causes.model import Rule, either
 
 _API = r"(?:/api/|/apis/|:443\b|:6443\b|:8443\b|kubernetes\.default)"
 _REFUSED = (
-    r"(?:i/o timeout|connection refused|no route to host|network is unreachable|connection reset|tls handshake|timeout"
-    r"|unexpected eof|deadline exceeded|service unavailable|connection timed out)"
+    "i/o timeout",
+    "connection refused",
+    "no route to host",
+    "network is unreachable",
+    "connection reset",
+    "tls handshake",
+    "unexpected eof",
+    "deadline exceeded",
+    "service unavailable",
+    "timed out",
+    "timeout",
 )
 _LOOPBACK = r"(?:127\.0\.0\.1|localhost|\[::1\])"
 
@@ -58,9 +67,8 @@ NETWORK = (
         cause="cni-apiserver-refused",
         why="The network plugin does not reach the API server from this node.",
         about="sandbox",
-        pattern=either(
-            rf"https?://\S{{0,300}}{_API}[^;]{{0,600}}{_REFUSED}",
-        ),
+        pattern=either(rf"https?://\S{{0,300}}{_API}"),
+        also=_REFUSED,
     ),
     Rule(
         cause="cni-apiserver-refused",
@@ -162,6 +170,7 @@ NETWORK = (
             "context deadline exceeded",
             "timed out",
             "request failed with status",
+            "timeout exceeded",
             ": eof",
         ),
         never=("is reserved for",),

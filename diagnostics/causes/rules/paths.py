@@ -5,7 +5,14 @@ A path inside the kubelet's own folder is never the user's hostPath; these rules
 
 from diagnostics.causes.model import Rule, either
 
-_GONE = r"(?:no such file|not a directory|read-only file system|file exists|permission denied|operation not permitted)"
+_GONE = (
+    "no such file",
+    "not a directory",
+    "read-only file system",
+    "file exists",
+    "permission denied",
+    "operation not permitted",
+)
 _USERS = r"/(?!var/lib/kubelet|var/snap|proc/)\S{0,1000}"
 
 SUBPATH = (
@@ -50,7 +57,6 @@ PATHS = (
         about="volume",
         pattern=either(
             r"path \"[^\"]{1,1024}\" does not exist",
-            r"local volume \S{0,200} ?path \S{1,1024} (?:does not exist|not found|is not)",
         ),
     ),
     Rule(
@@ -71,10 +77,11 @@ PATHS = (
         why="A path of the node that the volume points to is missing or of another type.",
         likely=True,
         pattern=either(
-            rf"(?:^error: |\" : |createcontainerconfigerror: \"?)(?:stat|lstat|open|mkdir|readlink) {_USERS}: {_GONE}",
-            rf"failed to (?:mkdir|stat) \"{_USERS}\": \w{{4,8}} \S{{1,1000}}: {_GONE}",
-            rf"failed to create (?:the )?directory \"?{_USERS}: {_GONE}",
+            rf"(?:^error: |\" : |createcontainerconfigerror: \"?)(?:stat|lstat|open|mkdir|readlink) {_USERS}: ",
+            rf"failed to (?:mkdir|stat) \"{_USERS}\": ",
+            rf"failed to create (?:the )?directory \"?{_USERS}: ",
         ),
+        also=_GONE,
         never=("rpc error: code = deadline", "secrets store"),
     ),
     Rule(

@@ -24,6 +24,7 @@ from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.wire import MalformedReply
 
 ENOENT = 2
+OUR_OWN_TROUBLE = frozenset({107, 108})
 NAMED_IN_A_PROBLEM = 3
 UNREAD = "unread"
 """The trait of an image of which it could not be read whether it has any: as forbidding as they are."""
@@ -244,9 +245,15 @@ def _decoded(reply: bytes | RadosError) -> LockInfo | None:
 
 
 def _hint(error: RadosError | MalformedReply) -> str:
-    """What went wrong and the reader's next move."""
+    """What went wrong and the reader's next move.
+
+    Raises:
+        RadosError: we ourselves are fenced or cut off, so no pool and no image is to blame.
+    """
     if isinstance(error, MalformedReply):
         return f"{error}; look again, and if it stays so, look by hand with `rbd lock ls`"
+    if error.errno in OUR_OWN_TROUBLE:
+        raise error
     moves = {
         1: "give the cephx user the caps osd 'profile rbd-read-only'",
         13: "give the cephx user the caps mon 'allow r' and osd 'profile rbd-read-only'",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from diagnostics.causes import classify, entities, wrappers
+from diagnostics.causes.model import Rule
 from diagnostics.causes.rules import RULES
 
 MOST = 1024
@@ -31,28 +32,51 @@ PATTERNS = [
 REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
 
-def spans(parsed: Any) -> Iterator[tuple[int, int]]:
-    """(depth, widest repeat) of every repeat that can span more than 40 characters."""
+def repeats(parsed: Any) -> Iterator[tuple[int, Any]]:
+    """(most, what is repeated) of every repeat, however deep."""
     for operator, argument in parsed:
         if operator in REPEATS:
-            _, most, inside = argument
-            inner = list(spans(inside))
-            yield (1 + max((depth for depth, _ in inner), default=0) if int(most) > 2 else 1, int(most))
-            yield from inner
-        elif operator is _constants.SUBPATTERN:
-            yield from spans(argument[3])
-        elif operator is _constants.BRANCH:
-            for branch in argument[1]:
-                yield from spans(branch)
-        elif operator in (_constants.ASSERT, _constants.ASSERT_NOT):
-            yield from spans(argument[1])
+            yield int(argument[1]), argument[2]
+            yield from repeats(argument[2])
+        for part in parts(operator, argument):
+            yield from repeats(part)
+
+
+def parts(operator: Any, argument: Any) -> list[Any]:
+    """What lies inside a group, a look-around or the branches of an alternation."""
+    if operator is _constants.SUBPATTERN:
+        return [argument[3]]
+    if operator is _constants.BRANCH:
+        return list(argument[1])
+    if operator in (_constants.ASSERT, _constants.ASSERT_NOT):
+        return [argument[1]]
+    return []
+
+
+def work(parsed: Any) -> int:
+    """The most ways in which one try of a pattern can be taken: repeats in a row multiply, alternatives add up."""
+    ways = 1
+    for operator, argument in parsed:
+        if operator in REPEATS:
+            most, inside = int(argument[1]), argument[2]
+            ways *= (most - argument[0] + 1) * work(inside) ** min(most, 2)
+        else:
+            inner = [work(part) for part in parts(operator, argument)]
+            ways *= max(sum(inner), 1)
+    return ways
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.pattern[:60])
-def test_every_repeat_of_a_pattern_is_bounded_and_none_is_nested(pattern: re.Pattern[str]) -> None:
-    for depth, most in spans(_parser.parse(pattern.pattern, pattern.flags)):
+def test_every_repeat_of_a_pattern_is_bounded_and_no_wide_one_is_repeated(pattern: re.Pattern[str]) -> None:
+    for most, inside in repeats(_parser.parse(pattern.pattern, pattern.flags)):
         assert most <= MOST
-        assert depth == 1
+        assert most <= 2 or all(width <= 20 for width, _ in repeats(inside))
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.pattern], ids=lambda rule: rule.pattern.pattern[:60])
+def test_one_try_of_a_rule_is_bounded(rule: Rule) -> None:
+    assert rule.pattern is not None
+    assert work(_parser.parse(rule.pattern.pattern, rule.pattern.flags)) <= 200_000
 
 
 HOSTILE = [

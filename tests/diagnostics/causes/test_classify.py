@@ -93,7 +93,9 @@ def test_an_image_in_a_rados_namespace_is_cut_in_three() -> None:
 
 
 def test_a_container_image_is_no_rbd_image() -> None:
-    assert "image" not in classify('Failed to pull image "quay.io/a/b:1": image a/b not found', "Failed").entities
+    assert (
+        "image" not in classify('Failed to pull image "registry.example/a/b:1": image a/b not found', "Failed").entities
+    )
 
 
 @given(st.text(), st.none() | st.text())

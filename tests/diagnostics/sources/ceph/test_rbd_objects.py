@@ -1,5 +1,6 @@
 """RBD's own objects: what a real Ceph 16.2 keeps in them, and every cut of it."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -77,7 +78,5 @@ def test_bytes_after_the_end_raise(decode: Callable[[bytes], object], data: byte
 
 @given(st.binary(max_size=200), st.sampled_from([decode for decode, _ in CUT]))
 def test_random_bytes_raise_nothing_but_malformed_reply(junk: bytes, decode: Callable[[bytes], object]) -> None:
-    try:
+    with contextlib.suppress(MalformedReply):
         decode(junk)
-    except MalformedReply as error:
-        assert str(error)
