@@ -189,14 +189,16 @@ def look(snapshot: Snapshot, earlier: tuple[Sighting, ...]) -> tuple[Sighting, .
             if judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at).quiet:
                 fresh.append(_continued(before, now))
             elif before is not None and not _shows_life(image, locker, snapshot):
-                fresh.append(before)  # this look was blind: it neither proves nor disproves the first one
+                # This look was blind, or met another client (the waiting kubelet's own tries open the image for
+                # moments): it neither proves nor disproves the first one.
+                fresh.append(before)
     kept = tuple(s for s in earlier if (s.fsid, s.image) not in looked_at)
     return (*kept, *fresh)
 
 
 def _shows_life(image: LockedImage, locker: Locker, snapshot: Snapshot) -> bool:
     verdict = judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at).verdict
-    return verdict is not Verdict.SUSPECT
+    return verdict in (Verdict.LIVE, Verdict.ALIVE_OR_CUT_OFF)
 
 
 def _sighting_now(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Sighting:

@@ -82,6 +82,9 @@ class World(Protocol):
 
 Finder = Callable[[str], Runbook]
 POLL = 2.0
+# The waiting kubelet's own tries open the image for moments. A refusal is looked at again, never overruled.
+LOOKS = 3
+BETWEEN_LOOKS = 1.0
 
 
 def this_process() -> str:
@@ -120,8 +123,13 @@ class Engine:
         return await self._made(runbook, params, person.id, expires)
 
     async def _made(self, runbook: Runbook, params: dict[str, str], requester: str, expires: datetime) -> Plan:
-        snapshot = await self.world.look(plans.reads_of(runbook), subject_of(params))
-        return plans.make(self.cluster, runbook, params, snapshot, requester, expires)
+        for _ in range(LOOKS):
+            snapshot = await self.world.look(plans.reads_of(runbook), subject_of(params))
+            plan = plans.make(self.cluster, runbook, params, snapshot, requester, expires)
+            if not plan.may_pass:
+                break
+            await self.world.sleep(BETWEEN_LOOKS)
+        return plan
 
     async def request(self, plan: Plan, person: Person) -> Execution:
         """Ask for a plan to be run.
@@ -235,6 +243,11 @@ def subject_of(params: dict[str, str]) -> Subject | None:
     return Subject("Node", None, params["node"], "") if "node" in params else None
 
 
+def _judge(calls: Sequence[GuardCall], situation: Situation) -> tuple[Judged, ...]:
+    rulings = [(call.name, plans.judge(call, situation)) for call in calls]
+    return tuple(Judged(name, ruling.answer, ruling.reasons) for name, ruling in rulings)
+
+
 class Stop(Exception):
     """The run ends here, in this state, for this reason."""
 
@@ -333,23 +346,22 @@ class Run:
         if said := await self._settled(step, planned, act):
             self.done.append(act)
             return said
-        situation = await self._situation(act)
-        for call in step.when:
-            ruling = plans.judge(call, situation)
-            if ruling.answer is Answer.REFUSED:
-                return f"not needed any more: {'; '.join(ruling.reasons)}"
-        rulings = self._judge(step, situation)
-        bad = [f"{r.guard}: {reason}" for r in rulings if r.answer is not Answer.ALLOWED for reason in r.reasons]
+        for _ in range(LOOKS):
+            situation = await self._situation(act)
+            rulings = _judge(step.require, situation)
+            if any(r.answer is Answer.UNKNOWN for r in rulings) or all(r.answer is Answer.ALLOWED for r in rulings):
+                break
+            await self.world.sleep(BETWEEN_LOOKS)
+        conditions = _judge(step.when, situation)
+        if any(c.answer is Answer.REFUSED for c in conditions) and not any(
+            c.answer is Answer.UNKNOWN for c in conditions
+        ):
+            return "not needed any more: " + "; ".join(reason for c in conditions for reason in c.reasons)
+        everything = (*conditions, *rulings)
+        bad = [f"{r.guard}: {reason}" for r in everything if r.answer is not Answer.ALLOWED for reason in r.reasons]
         if bad:
             raise Stop(State.FAILED, Say.REFUSED, "; ".join(bad))
-        return await self._do(step, act, rulings)
-
-    def _judge(self, step: Step, situation: Situation) -> tuple[Judged, ...]:
-        made = []
-        for call in (*step.when, *step.require):
-            ruling = plans.judge(call, situation)
-            made.append(Judged(call.name, ruling.answer, ruling.reasons))
-        return tuple(made)
+        return await self._do(step, act, everything)
 
     async def _settled(self, step: Step, planned: PlannedStep, act: Planned) -> str | None:
         """What an earlier attempt at this act came to: what is done already is said, and not done again.

@@ -96,6 +96,16 @@ class Plan(msgspec.Struct, frozen=True):
         """Why it must not be run: every reason of every guard that does not allow, not just the first."""
         return tuple(dict.fromkeys(reason for step in self.steps for reason in _refusals(step)))
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether another look could allow what this one refuses: nothing was unseen, something stood in the way."""
+        return bool(self.refusals) and not any(_unknowns(step) for step in self.steps)
+
+
+def _unknowns(step: PlannedStep) -> bool:
+    own = step.skipped is None and any(ruling.answer is Answer.UNKNOWN for ruling in step.rulings)
+    return own or (step.otherwise is not None and _unknowns(step.otherwise))
+
 
 def _refusals(step: PlannedStep) -> Iterable[str]:
     if step.skipped is None:
