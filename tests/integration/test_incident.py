@@ -172,6 +172,18 @@ def test_a_dead_nodes_lock_is_found_explained_approved_and_freed(
         print(f"\nwhy: {in_process(scene, pod):.2f} s in process, {why.took:.2f} s as a whole command")
         print(unstick.run("why", f"pod/{pod}", "-n", scene.namespace).out)
 
+    check = unstick.run("check", "-n", scene.namespace, "-o", "json")
+    assert check.code == 1
+    statuses = {outcome["check"]: outcome["status"] for outcome in check.json["outcomes"]}
+    assert (
+        statuses["storage/mounts_failing"]
+        == statuses["ceph/locks_blocking_pods"]
+        == statuses["ceph/locks_stale"]
+        == "found"
+    )
+    blocking = next(o for o in check.json["outcomes"] if o["check"] == "ceph/locks_blocking_pods")
+    assert blocking["findings"][0]["root"]["name"] == "node12"
+
     # Asked for by alice; approved by neither herself nor a viewer, but by bob, who types the node's name.
     execution, confirm = request(scene, second)
     assert confirm == "node12"
