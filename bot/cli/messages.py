@@ -21,15 +21,14 @@ class _JsonLine(msgspec.Struct):
 
 
 def read_messages(stream: BinaryIO) -> Iterator[Message]:
-    """Yield one message for each line that is not empty, in order. What is not JSON is a message as it stands."""
+    """Yield one message for each line, in order, empty ones too. What is not JSON is a message as it stands."""
     while line := stream.readline(LONGEST):
         cut = not line.endswith(b"\n")
         text = line.decode("utf-8", "replace").strip()
         if cut and len(line) >= LONGEST:
             while (rest := stream.readline(LONGEST)) and not rest.endswith(b"\n"):
                 pass
-        if text:
-            yield _parse(text)
+        yield _parse(text)
 
 
 def _parse(text: str) -> Message:
