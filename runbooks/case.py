@@ -70,6 +70,8 @@ def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation
     """What the table needs and what could not be seen."""
     if image.watchers is None:
         yield f"the watchers of {image.image.spec} could not be read: {image.watchers_unseen}"
+    if "unread" in image.traits:
+        yield f"whether {image.image.spec} is mirrored, trashed or migrating could not be read"
     if image.primary is None:
         yield f"the placement group of {image.image.header} is not known"
     sessions = situation.snapshot[SESSIONS]

@@ -144,12 +144,14 @@ def _managed(case: Case) -> Scope:
 def _advisory(case: Case) -> Scope:
     """Rows 5 to 8: the writer is somebody else on the same host, known by nothing but the host's address."""
     holder = case.holder
-    if case.young:
-        return _refuse("the lock is not known to be older than 2 minutes: wait, and look again")
     if holder.down is None:
         return _unseen(f"whether node {holder.node} is down is not known: its lease could not be read")
     if not holder.down:
-        return _node_up(case)
+        decision = _node_up(case)
+        if case.young:
+            young = "the lock is not known to be older than 2 minutes: wait, and look again"
+            return _refuse(*(decision.reasons if decision.extent is Extent.REFUSE else ()), young)
+        return decision
     if holder.address_is_pod:
         return _refuse(
             f"{case.ip} is the address of pod {holder.address_is_pod}: power {holder.node} off and attest it"

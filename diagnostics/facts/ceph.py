@@ -103,7 +103,8 @@ class LockedImage(msgspec.Struct, frozen=True):
     """An image whose lock is held. `watchers` is None where they could not be read (`watchers_unseen` says why).
 
     `pg` and `primary` name the header's placement group and its acting primary OSD (None: not known).
-    `traits` are what makes the image one that nobody should touch by rule: `mirrored`, `trashed`, `migrating`.
+    `traits` are what makes the image one that nobody should touch by rule: `mirrored`, `trashed`, `migrating`, or
+    `unread` where that could not be seen.
     """
 
     image: Image

@@ -1,8 +1,8 @@
 """The Rados protocol over the distribution's librados and librbd, imported only once somebody asks for Ceph.
 
 It never writes by itself: what is executed is the caller's choice. Ceph 16 to 20 ignore the `timeout=` arguments of
-their bindings and can hang for ever, so every connection carries the three configured time-outs, and the one call
-that they do not cover is given up on.
+their bindings and can hang for ever, so every connection carries the three configured time-outs, and the calls
+that they do not cover are given up on.
 """
 
 import itertools
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from diagnostics.facts.ceph import Address
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
+
+T = TypeVar("T")
 
 EIO, ENOENT, EACCES, EINVAL, ERANGE, ETIMEDOUT, EFBIG = 5, 2, 13, 22, 34, 110, 27
 REPLY_SIZES = (8192, 131_072, 2_097_152)
@@ -252,12 +254,18 @@ class LibRados:
         return self._cluster
 
     def _ioctx(self, pool: str, namespace: str) -> Any:
+        """The way into a pool. For a pool that it does not know, librados waits for a newer map, for ever."""
+        cluster = self._connected()
+
+        def open_pool() -> Any:
+            with _translated(f"opening pool {pool}"):
+                ioctx = cluster.open_ioctx(pool)
+                ioctx.set_namespace(namespace)
+                return ioctx
+
         with self._lock:
             if (pool, namespace) not in self._ioctxs:
-                with _translated(f"opening pool {pool}"):
-                    ioctx = self._connected().open_ioctx(pool)
-                    ioctx.set_namespace(namespace)
-                self._ioctxs[pool, namespace] = ioctx
+                self._ioctxs[pool, namespace] = _given_up_after(self._timeouts.mon, open_pool, f"opening pool {pool}")
             return self._ioctxs[pool, namespace]
 
 
@@ -309,23 +317,24 @@ def _translated(doing: str) -> Iterator[None]:
         raise RadosError(_errno(error), f"{doing} failed") from None
 
 
-def _given_up_after(seconds: int, call: Callable[[], None], doing: str) -> None:
+def _given_up_after(seconds: int, call: Callable[[], T], doing: str) -> T:
     """Run a call that nothing else bounds. Its thread is left behind where it does not end, as a daemon."""
-    failed: list[RadosError] = []
+    answers: list[T | RadosError] = []
 
     def run() -> None:
         try:
-            call()
+            answers.append(call())
         except RadosError as error:
-            failed.append(error)
+            answers.append(error)
 
     thread = threading.Thread(target=run, name="rados-wait", daemon=True)
     thread.start()
     thread.join(seconds)
-    if thread.is_alive():
+    if not answers:
         raise RadosError(ETIMEDOUT, f"{doing} took longer than {seconds} s")
-    if failed:
-        raise failed[0]
+    if isinstance(answers[0], RadosError):
+        raise answers[0]
+    return answers[0]
 
 
 def _addresses(text: str) -> list[str]:

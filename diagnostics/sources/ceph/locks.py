@@ -4,7 +4,7 @@ Only a locked image is looked at closer. What cannot be read becomes a problem o
 can; an image is never left out in silence, and never called free because its reply was cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from diagnostics.facts.ceph import (
@@ -23,9 +23,10 @@ from diagnostics.sources.ceph.cls_lock import LockInfo, LockKind
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.wire import MalformedReply
 
-ENOENT = 2
+ENOENT, ETIMEDOUT = 2, 110
 OUR_OWN_TROUBLE = frozenset({107, 108})
 NAMED_IN_A_PROBLEM = 3
+TOO_LATE = "Ceph took too long over what came before; check `ceph health`, or ask for this pool alone with --pool"
 UNREAD = "unread"
 """The trait of an image of which it could not be read whether it has any: as forbidding as they are."""
 
@@ -49,15 +50,20 @@ class _Found:
 
 @dataclass
 class LockReader:
-    """One reading of one cluster's locks; made anew for each, because it collects what it meets."""
+    """One reading of one cluster's locks; made anew for each, because it collects what it meets.
+
+    `late` says that time has run out: what was not looked at by then becomes a problem, and the rest is not lost.
+    """
 
     rados: Rados
+    late: Callable[[], bool] = lambda: False
     images: list[LockedImage] = field(default_factory=list)
     pools: list[PoolScan] = field(default_factory=list)
     problems: list[PoolProblem] = field(default_factory=list)
     absent: list[ImageSpec] = field(default_factory=list)
     free: list[ImageSpec] = field(default_factory=list)
     _mirrored: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    _mons_silent: bool = False
 
     def result(self) -> Locks:
         """What was read so far."""
@@ -77,6 +83,9 @@ class LockReader:
             if pool not in existing:
                 self._problem(pool, "there is no such pool; `ceph osd pool ls` names those that there are")
                 continue
+            if self.late():
+                self._problem(pool, f"not looked at: {TOO_LATE}")
+                continue
             try:
                 inside = ("", *rbd_objects.decode_namespaces(self._omap(pool, "", rbd_objects.NAMESPACES, "name_")))
                 for namespace in inside:
@@ -88,6 +97,9 @@ class LockReader:
     def look_at(self, specs: Sequence[ImageSpec]) -> None:
         """Look at these images only, whatever pools are configured."""
         for spec in dict.fromkeys(specs):
+            if self.late():
+                self._problem(spec.pool, f"image {spec} was not looked at: {TOO_LATE}")
+                continue
             try:
                 found = self._find(spec)
                 info = self._info(found) if found else None
@@ -202,9 +214,14 @@ class LockReader:
         where = {"pool": found.spec.pool, "object": found.header}
         if found.spec.namespace:
             where["nspace"] = found.spec.namespace
+        if self._mons_silent:  # each further image would wait for nothing as long again
+            return None, None
         try:
             return mon_answers.read_placement(self.rados.mon({"prefix": "osd map", **where}))
-        except (RadosError, MalformedReply):
+        except RadosError as error:
+            self._mons_silent = error.errno == ETIMEDOUT
+            return None, None
+        except MalformedReply:
             return None, None
 
     def _traits(self, found: _Found) -> tuple[str, ...]:

@@ -104,8 +104,8 @@ class OsdFacts(msgspec.Struct, frozen=True):
 T = TypeVar("T")
 
 
-def read_sessions(answer: bytes, mon: str) -> tuple[Session, ...]:
-    """The open sessions that one monitor lists, without those of other monitors.
+def read_sessions(answer: bytes, mon: str, own: str = "") -> tuple[Session, ...]:
+    """The open sessions that one monitor lists, without those of other monitors and of the client `own` (ourselves).
 
     A row's `global_id` is the N of `client.N`. A connection for a command to one monitor has its own, beside the
     client's, and carries the client's in its name: it counts for both.
@@ -115,7 +115,7 @@ def read_sessions(answer: bytes, mon: str) -> tuple[Session, ...]:
     """
     found: dict[Session, None] = {}
     for row in _decode(answer, tuple[_SessionRow, ...], "sessions"):
-        if not row.open or row.con_type == "mon":
+        if not row.open or row.con_type == "mon" or own in (row.name, f"client.{row.global_id}"):
             continue
         ip = next(_ips([row.socket_addr.addr, *(one.addr for one in row.addrs.addrvec)]), None)
         if ip is None:

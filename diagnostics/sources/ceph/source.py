@@ -97,12 +97,22 @@ class CephSource:
             wanted = images_of(earlier)
         if not wanted:
             return Locks("", ())
-        return await self._in_a_thread(lambda rados: _look_at(rados, wanted))
+        return await self._in_a_thread(lambda rados: self._look_at(rados, wanted))
 
     def _walk(self, rados: Rados) -> Locks:
-        reader = LockReader(rados)
+        reader = self._reader(rados)
         reader.walk(self._pools, self._namespaces)
         return reader.result()
+
+    def _look_at(self, rados: Rados, wanted: Sequence[ImageSpec]) -> Locks:
+        reader = self._reader(rados)
+        reader.look_at(wanted)
+        return reader.result()
+
+    def _reader(self, rados: Rados) -> LockReader:
+        """A reader that ends by itself before it is given up, so that what it has seen is not lost."""
+        ends = self._clock() + self._patience / 2
+        return LockReader(rados, late=lambda: self._clock() > ends)
 
     def _connected(self) -> Rados:
         """The connection. After a failure nobody tries again for some seconds: each try may take long."""
@@ -174,12 +184,6 @@ def _nothing_on_rbd(earlier: Snapshot) -> bool:
     return earlier.scope.subject is not None and locks is not None and not locks.fsid
 
 
-def _look_at(rados: Rados, wanted: Sequence[ImageSpec]) -> Locks:
-    reader = LockReader(rados)
-    reader.look_at(wanted)
-    return reader.result()
-
-
 def _sessions(rados: Rados) -> Sessions:
     """Ask each monitor in turn: a client has its session with one of them."""
     names, _ = mon_answers.read_mons(rados.mon({"prefix": "mon dump"}))
@@ -187,8 +191,8 @@ def _sessions(rados: Rados) -> Sessions:
     silent: dict[str, str] = {}
     for name in names:
         try:
-            found = mon_answers.read_sessions(rados.mon({"prefix": "sessions"}, name), name)
-            sessions += (session for session in found if session.client != rados.client)  # we are nobody's writer
+            # Our own sessions are left out: we are nobody's writer.
+            sessions += mon_answers.read_sessions(rados.mon({"prefix": "sessions"}, name), name, rados.client)
         except RadosError as error:
             cap = "; the cephx user needs the caps mon 'allow command sessions'" if error.errno == EACCES else ""
             silent[name] = f"{error}{cap}"

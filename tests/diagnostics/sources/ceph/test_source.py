@@ -245,6 +245,38 @@ async def test_a_placement_that_cannot_be_read_is_unknown(cluster: SimulatedClus
     assert (locked.pg, locked.primary) == (None, None)
 
 
+async def test_silent_monitors_are_asked_for_a_placement_once_and_not_for_every_image(
+    cluster: SimulatedCluster,
+) -> None:
+    for spec in ("mioss/index-api-image", "mioss/free"):
+        lock_by_cli(cluster, spec)
+    reading, connection = doctored(cluster)
+    asked: list[object] = []
+
+    def silent(*command: object) -> bytes:
+        asked.append(command)
+        raise RadosError(110, "the monitor command 'osd map': timed out")
+
+    connection.mon = silent  # type: ignore[attr-defined]
+    assert [one.pg for one in (await locks(reading)).images] == [None, None]
+    assert len(asked) == 1
+
+
+async def test_pools_and_images_for_which_no_time_is_left_are_problems(cluster: SimulatedCluster) -> None:
+    cluster.create_pool("slow")
+    lock_by_cli(cluster, "mioss/index-api-image")
+    times = iter([0.0, 1.0])
+    reading = CephSource(lambda: cluster.connect(), clock=lambda: next(times, 1000.0))
+    found = await locks(reading)
+    assert (names(found.images), [p.pool for p in found.problems]) == (["mioss/index-api-image"], ["slow"])
+    assert "not looked at: Ceph took too long" in found.problems[0].reason
+    late = CephSource(lambda: cluster.connect(), clock=lambda: next(later, 1000.0))
+    later = iter([0.0])
+    found = await locks(late, image("mioss/index-api-image"))
+    assert (found.images, found.free) == ((), ())
+    assert "image mioss/index-api-image was not looked at" in found.problems[0].reason
+
+
 @pytest.mark.parametrize("spec", ["mioss/index-api-image", "mioss/free"])
 async def test_one_image_alone_is_locked_or_free(cluster: SimulatedCluster, spec: str) -> None:
     before = await locks(source(cluster), image(spec))
