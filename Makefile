@@ -35,7 +35,7 @@ check: setup
 	@$(BIN)/lint-imports
 
 bench: setup
-	@$(BIN)/pytest tests/benchmarks --override-ini addopts= --import-mode=importlib -s $(ARGS)
+	@$(BIN)/pytest tests/benchmarks -q -s --override-ini python_files='bench_*.py' --override-ini python_functions='bench_*' $(ARGS)
 
 accuracy: setup
 	@$(BIN)/python -m tests.accuracy $(ARGS)

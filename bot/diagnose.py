@@ -1,7 +1,8 @@
 """Runs diagnoses for whoever asks: command line, Slack, schedule. Joins scan, sightings in the store, and offers."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, SIGHTINGS
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
-from diagnostics.model import Change, Finding, Scope, Severity, Status, Subject
+from diagnostics.model import Change, Finding, Scope, Severity, Status, Subject, quoted
 from diagnostics.scan import Report, gather, scan
+from diagnostics.sources import CouldNotLook
+from diagnostics.sources.ceph.rados import RadosError
 from runbooks.catalog import Library
 from runbooks.offers import Offer, offers
 from runbooks.vocabulary import vocabulary
@@ -50,6 +53,9 @@ class Answer:
     changes: tuple[Change, ...]
 
 
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LONGEST_NAME = 253
+_LISTING_POOLS = 20.0  # seconds
 _KINDS = {
     "pod": "Pod", "pods": "Pod", "po": "Pod",
 }  # fmt: skip
@@ -67,32 +73,74 @@ def parse_subject(words: Sequence[str], namespace: str | None) -> Subject:
         kind, name = "pod", joined
     known = _KINDS.get(kind.lower())
     if known is None or not name or "/" in name:
-        raise NoSuchSubject(f"`why` explains pod/NAME or pvc/NAME, not {joined!r}.")
-    if not all(c.isascii() and (c.isalnum() or c in "-.") for c in name):
-        raise NoSuchSubject(f"{name!r} is not a name in Kubernetes.")
-    return Subject(known, namespace or "default", name, "")
+        raise NoSuchSubject(f"`why` explains pod/NAME, not {joined!r}: write pod/NAME -n NAMESPACE.")
+    if not _is_name(name):
+        raise NoSuchSubject(f"{name!r} is not a name in Kubernetes: `kubectl get pods -A` lists them.")
+    return Subject(known, check_namespace(namespace) or "default", name, "")
+
+
+def check_namespace(name: str | None) -> str | None:
+    """The namespace that somebody named, if it can be one at all: it becomes part of a request's path.
+
+    Raises:
+        NoSuchSubject: no namespace can be called that.
+    """
+    if name is not None and (not _is_name(name) or "." in name):
+        raise NoSuchSubject(f"{name!r} is not the name of a namespace: `kubectl get namespaces` lists them.")
+    return name
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_NAME and bool(_NAME.fullmatch(text))
 
 
 async def run_checks(target: Target, state: State, checks: Sequence[Listed], namespaces: tuple[str, ...]) -> Diagnosis:
     """Run checks over a cluster, and keep what they sighted."""
     async with target.sources() as sources:
         scope = Scope(target.name, namespaces)
-        report = await scan(
-            sources, checks, scope, await asyncio.to_thread(state.sightings.load, target.name), target.now()
-        )
-    await asyncio.to_thread(state.sightings.keep, target.name, report.sightings)
+        sightings = await asyncio.to_thread(state.sightings.load, target.name)
+        report = await scan(sources, checks, scope, sightings, target.now())
+    await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
     return Diagnosis(report, _offers(report))
 
 
-async def look_at_locks(target: Target, state: State) -> Diagnosis:
-    """Read all locks, and of Kubernetes what names their holders and users."""
+async def look_at_locks(target: Target, state: State, named: Sequence[str] = ()) -> Diagnosis:
+    """Read all locks, and of Kubernetes what names their holders and users. `named` are pools that somebody asked for.
+
+    Raises:
+        NoSuchSubject: one of the named pools does not exist.
+    """
     reads = [Read(kind) for kind in (LOCKS, OSDMAP, SESSIONS, SIGHTINGS, NODES, PODS_AT, CLAIM_USERS, LEASES)]
     async with target.sources() as sources:
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
         snapshot = await gather(sources, reads, Scope(target.name, subject=ALL_LOCKS), sightings, target.now())
+    locks = snapshot.seen(LOCKS)
+    if unread := {problem.pool for problem in locks.problems} & set(named) if locks else None:
+        await _insist_on(unread, target)
     kept = snapshot.seen(SIGHTINGS) or ()
-    await asyncio.to_thread(state.sightings.keep, target.name, kept)
+    await asyncio.to_thread(state.sightings.keep, target.name, sightings, kept)
     return Diagnosis(Report(snapshot.taken_at, (), {}, kept, snapshot), {})
+
+
+async def _insist_on(pools: Iterable[str], target: Target) -> None:
+    """Tell a pool that is not there from one that could not be read: the first is a slip of the hand."""
+
+    def existing() -> tuple[str, ...]:
+        assert target.connect_ceph is not None, "Ceph has just answered"
+        rados = target.connect_ceph()
+        try:
+            return rados.pools()
+        finally:
+            rados.close()
+
+    try:
+        known = await asyncio.wait_for(asyncio.to_thread(existing), _LISTING_POOLS)
+    except (CouldNotLook, RadosError, TimeoutError):
+        return
+    if absent := sorted(set(pools) - set(known)):
+        raise NoSuchSubject(
+            f"There is no pool {quoted(absent)} in this Ceph: it has {quoted(sorted(known)) or 'none'}."
+        )
 
 
 async def look_at_subject(target: Target, state: State, subject: Subject) -> Answer:
@@ -104,10 +152,9 @@ async def look_at_subject(target: Target, state: State, subject: Subject) -> Ans
     checks = chosen(("storage", "ceph"))
     async with target.sources() as sources:
         scope = Scope(target.name, subject=subject)
-        report = await scan(
-            sources, checks, scope, await asyncio.to_thread(state.sightings.load, target.name), target.now()
-        )
-    await asyncio.to_thread(state.sightings.keep, target.name, report.sightings)
+        sightings = await asyncio.to_thread(state.sightings.load, target.name)
+        report = await scan(sources, checks, scope, sightings, target.now())
+    await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
     return _answer(report, subject)
 
 
@@ -115,7 +162,12 @@ def _answer(report: Report, subject: Subject) -> Answer:
     snapshot = report.snapshot
     seen = snapshot[k8s.PODS]
     if isinstance(seen, NotSeen):
-        return _unknown(subject, seen.reason)
+        reason = (
+            seen.reason
+            if seen.configured
+            else "No Kubernetes is configured: set KUBECONFIG, or name one in unstick.yaml."
+        )
+        return _unknown(subject, reason)
     if not seen.full:
         raise NoSuchSubject(
             f"There is no {subject.kind} {subject.name} in namespace {subject.namespace}: check the name and -n."
@@ -129,7 +181,7 @@ def _answer(report: Report, subject: Subject) -> Answer:
             return _unknown(about, "; ".join(o.reason or o.check for o in blind))
         return Answer(Status.OK, Finding(about, _healthy(snapshot)), (), ())
     best = found[0][1]
-    reasons = [f"{o.check}: {o.reason}" for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
+    reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
     if not any(link.subject.kind == "RBDLock" for link in best.chain):
         best = _with_unseen(best, reasons)
     books = library()
@@ -137,8 +189,17 @@ def _answer(report: Report, subject: Subject) -> Answer:
     return Answer(Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot))
 
 
-def _with_unseen(finding: Finding, reasons: list[str]) -> Finding:
-    return msgspec.structs.replace(finding, unseen=tuple(dict.fromkeys((*finding.unseen, *reasons))))
+def _with_unseen(finding: Finding, reasons: list[tuple[str, str]]) -> Finding:
+    """Add what else was not seen, unless the finding says the same already in its own words."""
+    told = list(finding.unseen)
+    for check, reason in reasons:
+        if not any(_same(reason, said) for said in told):
+            told.append(f"{check}: {reason}")
+    return msgspec.structs.replace(finding, unseen=tuple(told))
+
+
+def _same(reason: str, said: str) -> bool:
+    return reason in said or said in reason or said.partition(": ")[2] == reason
 
 
 def _unique(made: list[Offer]) -> list[Offer]:

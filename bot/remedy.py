@@ -32,7 +32,7 @@ class LiveWorld:
         name = self._target.name
         earlier = await asyncio.to_thread(self._state.sightings.load, name)
         snapshot = await gather(self._sources, reads, Scope(name, subject=subject), earlier, self._target.now())
-        await asyncio.to_thread(self._state.sightings.keep, name, snapshot.seen(SIGHTINGS) or ())
+        await asyncio.to_thread(self._state.sightings.keep, name, earlier, snapshot.seen(SIGHTINGS) or ())
         return snapshot
 
     def clients(self) -> AbstractAsyncContextManager[Clients]:

@@ -13,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Role = Literal["viewer", "responder", "approver", "admin"]
 CEPH_CONF = Path("/etc/ceph/ceph.conf")
+_WORDS = {
+    "extra_forbidden": "there is no such setting; docs/reference.md has them all",
+    "too_short": "name at least one",
+    "missing": "it is missing",
+}
 
 
 class SettingsError(Exception):
@@ -20,52 +25,73 @@ class SettingsError(Exception):
 
 
 class _Words(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class KubernetesSettings(_Words):
     """How to reach a cluster's API server, for reading and (where it differs) for writing."""
 
     kubeconfig: str | None = None
+    """The kubeconfig to read with; without one, as kubectl finds it, else the pod's own account."""
     context: str | None = None
+    """The context to read with; without one, the kubeconfig's current one."""
     remediate_kubeconfig: str | None = None
+    """The kubeconfig to write with; without it and `remediate_context`, the identity that reads writes too."""
     remediate_context: str | None = None
+    """The context to write with."""
 
 
 class CephSettings(_Words):
     """How to reach a Ceph cluster. `remediate_user` may fence and break locks; `user` should not be able to."""
 
     conf: str
+    """The ceph.conf; its `keyring` line names the key."""
     user: str = "client.admin"
+    """The cephx user to read with."""
     remediate_conf: str | None = None
+    """The ceph.conf to fence and break locks with; without one, `conf`."""
     remediate_user: str | None = None
+    """The cephx user to fence and break locks with; without one, `user`."""
     pools: tuple[str, ...] = ()
+    """The pools that a scan walks; none named: all."""
 
 
 class ClusterSettings(_Words):
     """One Kubernetes cluster and the Ceph cluster that its volumes lie in."""
 
     kubernetes: KubernetesSettings | None = KubernetesSettings()
+    """How to reach its Kubernetes; `null` for a Ceph without one."""
     ceph: CephSettings | None = None
+    """How to reach its Ceph; without it, CEPH_CONF, else /etc/ceph/ceph.conf where that is there."""
 
 
 class PersonSettings(_Words):
     """What a person may do, and in which namespaces (none named: in all)."""
 
     roles: tuple[Role, ...]
+    """viewer looks, responder asks and runs what is low, approver approves, admin sets policy."""
     namespaces: tuple[str, ...] = ()
+    """Where the roles hold; none named: everywhere."""
 
 
 class Settings(_Words):
     """The whole configuration."""
 
-    clusters: dict[str, ClusterSettings] = Field(default_factory=lambda: {"default": ClusterSettings()})
+    clusters: dict[str, ClusterSettings] = Field(default_factory=lambda: {"default": ClusterSettings()}, min_length=1)
+    """The clusters by name."""
     default_cluster: str | None = None
+    """The cluster that is meant where none is named; a single one always is."""
     people: dict[str, PersonSettings] = Field(default_factory=dict)
+    """Who may do what, by id: `cli:` and a login."""
     unknown_people: Literal["viewer", "nobody"] = "viewer"
+    """What all others may do: look, or nothing."""
     state: str | None = None
+    """A path, or the address of a database, for sightings, executions and the audit log;
+    without one, $XDG_STATE_HOME/unstick/state.db."""
     critical_quorum: int = Field(default=1, ge=1, le=10)
+    """How many approvers a critical plan needs, none of them its requester."""
     runbooks: tuple[str, ...] = ()
+    """Folders with runbooks of your own, beside the built-in ones."""
 
     def cluster(self, name: str | None) -> tuple[str, ClusterSettings]:
         """The cluster of that name, or the default one.
@@ -100,39 +126,57 @@ def _candidates() -> tuple[Path, ...]:
     return (Path("unstick.yaml"), home / "unstick" / "unstick.yaml", Path("/etc/unstick/unstick.yaml"))
 
 
+def file_of(path: str | None) -> Path | None:
+    """Which file is the configuration: the named one, $UNSTICK_CONFIG, or the first that exists of the usual places."""
+    named = path or os.environ.get("UNSTICK_CONFIG")
+    return Path(named) if named else next((c for c in _candidates() if c.is_file()), None)
+
+
 def load(path: str | None) -> Settings:
-    """Read the configuration: the named file, $UNSTICK_CONFIG, or the first that exists of the usual places.
+    """Read the configuration (`file_of`).
 
     Raises:
         SettingsError: a named file is missing, or the file is malformed.
     """
-    named = path or os.environ.get("UNSTICK_CONFIG")
-    file = Path(named) if named else next((c for c in _candidates() if c.is_file()), None)
+    file = file_of(path)
     if file is None:
         return Settings()
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise SettingsError(f"The configuration {file} cannot be read: {reason}.") from None
+        raise SettingsError(
+            f"The configuration {file} cannot be read ({reason}): correct --config or UNSTICK_CONFIG."
+        ) from None
     try:
         settings = Settings.model_validate(yaml.safe_load(text) or {})
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError(f"{file}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        what = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise SettingsError(f"{file}{where}: not valid YAML: {what}; correct it.") from None
     except ValidationError as error:
-        places = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"The configuration {file} is wrong at {places}.") from None
+        raise SettingsError(f"The configuration {file} is wrong: {_mistakes(error)}.") from None
     if settings.default_cluster and settings.default_cluster not in settings.clusters:
         raise SettingsError(f"{file}: default_cluster names {settings.default_cluster!r}, which is not among clusters.")
     return settings
 
 
+def _mistakes(error: ValidationError) -> str:
+    """Every mistake with its place. What was written there is not repeated: it may be a secret."""
+    said = []
+    for one in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in one["loc"])
+        what = _WORDS.get(one["type"], one["msg"])
+        said.append(f"{where}: {what}" if where else "it must be a mapping such as `clusters: ...`")
+    return "; ".join(said)
+
+
 def ceph_conf(settings: CephSettings | None, override: str | None) -> CephSettings | None:
     """Which Ceph to use: --ceph-conf, then the configuration, then $CEPH_CONF, then /etc/ceph/ceph.conf if it is there."""
     if override:
-        return (settings or CephSettings(conf=override)).model_copy(update={"conf": override})
+        # It is another cluster, perhaps: what is read there must not be acted on with the file's `remediate_conf`.
+        return (settings or CephSettings(conf=override)).model_copy(update={"conf": override, "remediate_conf": None})
     if settings:
         return settings
     if from_environment := os.environ.get("CEPH_CONF"):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from bot import settings as configuration
 from bot.settings import CephSettings, ClusterSettings, Settings, SettingsError
 from diagnostics.sources import CouldNotLook, Source
-from diagnostics.sources.ceph.librados import LibRados
+from diagnostics.sources.ceph.librados import CephConfError, LibRados
 from diagnostics.sources.ceph.rados import Rados
 from diagnostics.sources.ceph.source import CephSource
 from diagnostics.sources.kubernetes.api import Access, Api
@@ -78,13 +78,14 @@ def target(
     ceph = configuration.ceph_conf(chosen.ceph, ceph_conf)
     if ceph is not None and not os.path.isfile(ceph.conf):
         raise SettingsError(f"The Ceph configuration {ceph.conf} does not exist: correct --ceph-conf or CEPH_CONF.")
+    named = chosen.ceph is not None or ceph_conf is not None or "CEPH_CONF" in os.environ
     reading, writing = _kubernetes(chosen, context)
     return Target(
         name=context or name if name == "default" else name,
         kubernetes=reading,
         remediate=writing,
-        connect_ceph=LibRados(ceph.conf, ceph.user).connect if ceph else None,
-        remediate_ceph=_remediating(ceph).connect if ceph else None,
+        connect_ceph=_connecting(LibRados(ceph.conf, ceph.user), named) if ceph else None,
+        remediate_ceph=_connecting(_remediating(ceph), named) if ceph else None,
         pools=pools or (ceph.pools if ceph else ()),
         ceph_conf=ceph.conf if ceph else None,
     )
@@ -95,13 +96,28 @@ def _kubernetes(chosen: ClusterSettings, context: str | None) -> tuple[Access | 
         return None, None
     words = chosen.kubernetes
     reading = Access(words.kubeconfig, context or words.context)
-    if not (words.remediate_kubeconfig or words.remediate_context):
+    if context or not (words.remediate_kubeconfig or words.remediate_context):
+        # A context that was typed is another cluster, perhaps: what is read there must not be acted on elsewhere.
         return reading, reading
     return reading, Access(words.remediate_kubeconfig or words.kubeconfig, words.remediate_context)
 
 
 def _remediating(ceph: CephSettings) -> LibRados:
     return LibRados(ceph.remediate_conf or ceph.conf, ceph.remediate_user or ceph.user)
+
+
+def _connecting(rados: LibRados, named: bool) -> Callable[[], Rados]:
+    """How to connect. A ceph.conf that somebody named and that does not parse is that person's mistake, said at once."""
+
+    def connect() -> Rados:
+        try:
+            return rados.connect()
+        except CephConfError as error:
+            if named:
+                raise SettingsError(error.reason) from None
+            raise
+
+    return connect
 
 
 def login() -> str:

@@ -20,7 +20,7 @@ from diagnostics.facts.holders import (
     lease_of,
     volume_of,
 )  # fmt: skip
-from diagnostics.facts.images import image_of_pod_volume, image_of_volume
+from diagnostics.facts.images import image_of_pod_volume, image_of_volume, is_rbd
 from diagnostics.facts.kubernetes import CLAIMS, EVENTS, PODS, REPLICA_SETS, VOLUMES
 from diagnostics.facts.resources import Claim, Event, Node, Pod, Volume
 from diagnostics.model import Change, Evidence, Finding, Link, Subject, quoted
@@ -28,6 +28,8 @@ from diagnostics.verdicts import Verdict, sessions_of, verdict_of
 
 # A lease is renewed every 10 s; after 5 minutes without that, kubelet and API server do not talk.
 LEASE_STALE = timedelta(minutes=5)
+# A kubelet repeats the event of a failing mount every few minutes; one that has not come for longer than this is past.
+REPEATED_WITHIN = timedelta(minutes=15)
 # What a mount can look like from outside while a lock is held elsewhere. Any other cause explains itself.
 _MAY_BE_THE_LOCK = frozenset({
     "unknown", "mount-timeout-umbrella", "rbd-image-locked", "rbd-image-in-use", "csi-rpc-timeout",
@@ -74,23 +76,26 @@ def _from_pod(pod: Pod, found: str | None, snapshot: Snapshot, unseen: list[str]
     event, cause = telling_event(pod, snapshot, unseen)
     slug = found if found not in (None, "unknown") or cause is None else cause.cause
     links = [*(_event_links(pod, event, snapshot)), _pod_link(pod)]
-    by_lock = cause is None or cause.cause in _MAY_BE_THE_LOCK
-    if not by_lock or not pod.spec.volumes:
-        return links, slug
+    if cause is not None and cause.cause not in _MAY_BE_THE_LOCK:
+        return links, cause.cause  # whatever else is true of the pod's images, this is what it waits for
     held: list[Link] = []
-    for entry in pod.spec.volumes:
+    free: list[Link] = []
+    ended: list[Link] = []
+    for entry in pod.spec.volumes or ():
         path, spec = _volume_path(pod, entry, snapshot, unseen)
         image = _locked_by_name(str(spec), snapshot) if spec else None
         if image is not None and _holds_up(pod, image, snapshot):
-            held = [*path, *_lock_links(image, snapshot, unseen)]
-            break
-        if image is None and spec is not None and not held:
-            held = [*path, *_unlocked_image(spec, snapshot, unseen)]
-    if any(link.subject.kind == "RBDLock" for link in held):
+            held += [*path, *_lock_links(image, snapshot, unseen)]
+        elif image is None and spec is not None:
+            unlocked = [*path, *_unlocked_image(spec, snapshot, unseen)]
+            free = free or unlocked
+        elif image is None:
+            ended = ended or path
+    if held:
         return [*links, *held], "rbd-image-locked"
     if cause is not None and is_umbrella(cause):
         unseen.append("only a time-out is known: no sibling event or lock says why the volume does not come")
-    return [*links, *held], slug
+    return [*links, *(free or ended)], slug
 
 
 def telling_event(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> tuple[Event | None, Cause | None]:
@@ -105,10 +110,18 @@ def telling_event(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> tuple[Even
         if event.type == "Warning" and event.about.uid and event.about.uid in {pod.metadata.uid, *claims}
     ]  # fmt: skip
     about.sort(key=lambda event: event.last_seen or snapshot.taken_at)
+    about = [event for event in about if not _outdated(event, about, snapshot)]
     index = telling([(event.message or "", event.reason) for event in about])
     if index is None:
         return None, None
     return about[index], classify(about[index].message or "", about[index].reason)
+
+
+def _outdated(event: Event, siblings: list[Event], snapshot: Snapshot) -> bool:
+    """Whether an event tells of a trouble that is over: it stopped coming, while others of its reason still do."""
+    newest = max(other.last_seen or snapshot.taken_at for other in siblings if other.reason == event.reason)
+    seen = event.last_seen or snapshot.taken_at
+    return snapshot.taken_at - seen > REPEATED_WITHIN and newest > seen
 
 
 def _claims(pod: Pod, snapshot: Snapshot) -> Iterator[Claim]:
@@ -159,7 +172,10 @@ def _volume_path(pod: Pod, entry: object, snapshot: Snapshot, unseen: list[str])
         if isinstance(unread := snapshot[VOLUMES], NotSeen):
             unseen.append(f"volume of {source.claim_name}: {unread.reason}")
         return links, None
-    return [*links, _volume_link(volume)], image_of_volume(volume)
+    image = image_of_volume(volume)
+    if image is None and is_rbd(volume):
+        unseen.append(f"the image of {volume.subject}: its attributes do not say which it is")
+    return [*links, _volume_link(volume)], image
 
 
 def _claim_link(claim: Claim) -> Link:
@@ -179,7 +195,8 @@ def _volume_link(volume: Volume) -> Link:
         text = f"spec.csi: driver {volume.spec.csi.driver}, volumeHandle {volume.spec.csi.volume_handle}"
     else:
         text = "neither spec.rbd nor a Ceph CSI driver"
-    says = f"is the RBD image {spec}" if spec else "is no RBD image"
+    nameless = "is an RBD image that it does not name" if is_rbd(volume) else "is no RBD image"
+    says = f"is the RBD image {spec}" if spec else nameless
     return Link(volume.subject, says, (Evidence(f"GET persistentvolumes {volume.metadata.name}", text),))
 
 
@@ -204,6 +221,8 @@ def _unlocked_image(spec: ImageSpec, snapshot: Snapshot, unseen: list[str]) -> I
         )
     elif spec in locks.free:
         yield Link(subject, "is not locked", (Evidence(f"lock get_info on {spec}", "no locker"),))
+    elif not locks.covers(spec):
+        unseen.append(f"image {spec}: pool {spec.pool} was not looked at")
 
 
 def _holds_up(pod: Pod, image: LockedImage, snapshot: Snapshot) -> bool:
@@ -309,8 +328,8 @@ def changes(finding: Finding, snapshot: Snapshot) -> tuple[Change, ...]:
             says = f"Ready became {node.ready.status}" + (f" ({node.ready.reason})" if node.ready.reason else "")
             found.append(Change(node.ready.last_transition_time, node.subject, says))
     if pod := _pod(finding.subject, snapshot):
+        owner = pod.metadata.controller
         if pod.metadata.creation_timestamp:
-            owner = pod.metadata.controller
             by = f" by {owner.kind} {owner.name}" if owner else ""
             found.append(Change(pod.metadata.creation_timestamp, pod.subject, f"created{by}"))
         sets = snapshot.seen(REPLICA_SETS)
@@ -319,7 +338,7 @@ def changes(finding: Finding, snapshot: Snapshot) -> tuple[Change, ...]:
             subject = Subject(
                 "ReplicaSet", owner_set.metadata.namespace, owner_set.metadata.name, owner_set.metadata.uid
             )
-            if made:
+            if made and owner is not None and owner.uid == owner_set.metadata.uid:
                 found.append(Change(made, subject, "created"))
     return tuple(sorted(found, key=lambda change: change.when))
 

@@ -15,7 +15,7 @@ from diagnostics import chain, verdicts
 from diagnostics.catalog import Listed
 from diagnostics.facts import Kind, NotSeen, Read, Snapshot, in_order
 from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Sighting
-from diagnostics.facts.kubernetes import Listing
+from diagnostics.facts.kubernetes import VOLUMES, Listing
 from diagnostics.model import Finding, Outcome, Scope, Severity, Status, Unseen, finding_id
 from diagnostics.sources import CouldNotLook, Source
 
@@ -77,12 +77,15 @@ async def _fetch(
     if source in down:
         return down[source]
     try:
-        return await source.fetch(kind, earlier, _kept(kind, reads) if earlier.scope.subject is None else None)
+        found = await source.fetch(kind, earlier, _kept(kind, reads) if earlier.scope.subject is None else None)
     except CouldNotLook as error:
         seen = NotSeen(error.reason, error.configured)
         if error.unreachable:
             down[source] = seen
         return seen
+    if kind is LOCKS and not found.fsid and isinstance(unseen := earlier[VOLUMES], NotSeen):
+        return NotSeen(f"which RBD images are involved is not known: {unseen.reason}", unseen.configured)
+    return found
 
 
 def _kept(kind: Kind[Any], reads: Sequence[Read[Any]]) -> Callable[[Any], bool] | None:

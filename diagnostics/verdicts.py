@@ -19,18 +19,21 @@ from diagnostics.facts.ceph import (
     Fence,
     LockedImage,
     Locker,
+    Locks,
     OsdMap,
     Session,
     Sessions,
     Sighting,
 )  # fmt: skip
-from diagnostics.facts.holders import NODES, host_of
+from diagnostics.facts.holders import NODES, PODS_AT, host_of
 from diagnostics.model import Severity, quoted
 
 # A killed client's watch stays about 30 s (`osd_client_watch_timeout`), so one look proves nothing.
 BETWEEN_LOOKS = timedelta(seconds=30)
 # A fence that ends sooner than this does not count as one: a frozen writer resumes when it has run out.
 FAR_OFF = timedelta(hours=24)
+# Their sessions from a host say nothing of its clients. Whoever else has one there, named or not, may be the writer.
+_DAEMONS = ("mon.", "osd.", "mgr.", "mds.")
 
 
 class Verdict(StrEnum):
@@ -65,11 +68,11 @@ def sessions_of(locker: Locker, sessions: Sessions) -> tuple[Session, ...]:
     """The mon sessions that may be the writer's: by client id for managed locks, by IP for advisory ones.
 
     A kubelet's lock was taken by a short-lived `rbd` command: its client id never has a session, its node's IP does.
-    Daemons of the same host (`osd.3`) are no writers of images.
+    Daemons of the same host (`osd.3`) are no writers of images; a session without a name may be anybody's.
     """
     if locker.managed:
         return tuple(s for s in sessions.open if s.client == locker.client)
-    return tuple(s for s in sessions.open if s.ip == locker.address.ip and s.entity.startswith("client."))
+    return tuple(s for s in sessions.open if s.ip == locker.address.ip and not s.entity.startswith(_DAEMONS))
 
 
 def judge(
@@ -78,7 +81,7 @@ def judge(
 ) -> Judgement:  # fmt: skip
     """Judge one locker of one image. The table is that of the facts: watchers first, then fences, sessions, time."""
     if image.watchers is None:
-        return _suspect(f"its watchers could not be read: {image.watchers_unseen or 'no reason given'}")
+        return _suspect(image.watchers_unseen or "its watchers could not be read, and nobody said why")
     if seen := _watched(image, locker):
         return seen
     if isinstance(osdmap, NotSeen):
@@ -100,6 +103,8 @@ def judge(
     if sessions.silent:
         reasons = quoted([f"mon {mon}: {why}" for mon, why in sorted(sessions.silent.items())])
         return _suspect(f"not every mon told its sessions ({reasons})")
+    if image.primary is None:
+        return _suspect("which OSD is primary for its header is not known: its watchers may have been asked of nobody")
     return _quiet(locker, sighting, now)
 
 
@@ -173,27 +178,33 @@ def severity_of(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Sever
 def look(snapshot: Snapshot, earlier: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
     """The sightings after this look: kept where nothing changed, begun where a lock is quiet for the first time.
 
-    A sign of life, another primary OSD, or a node with another boot id or address ends a sighting: the next look is
-    a first one again. Sightings of images that this look did not cover are kept as they are.
+    A sign of life, a lock that was given back, another primary OSD, or a node with another boot id or address ends a
+    sighting: the next look is a first one again. Sightings of images that this look did not cover are kept as they are.
     """
     locks = snapshot.seen(LOCKS)
     if locks is None:
         return earlier
     fresh: list[Sighting] = []
-    looked_at = {(locks.fsid, image.image.spec) for image in locks.images}
-    looked_at |= {(locks.fsid, str(spec)) for spec in (*locks.free, *locks.absent)}
     for image in locks.images:
         for locker in image.lockers:
             now = _sighting_now(image, locker, snapshot)
             before = sighting_of(image, locker, earlier)
             if judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at).quiet:
-                fresh.append(_continued(before, now))
+                fresh.append(_continued(before, now, node_seen=_node_seen(now, snapshot)))
             elif before is not None and not _shows_life(image, locker, snapshot):
                 # This look was blind, or met another client (the waiting kubelet's own tries open the image for
                 # moments): it neither proves nor disproves the first one.
                 fresh.append(before)
-    kept = tuple(s for s in earlier if (s.fsid, s.image) not in looked_at)
+    kept = tuple(s for s in earlier if not _covered(s, locks))
     return (*kept, *fresh)
+
+
+def _covered(sighting: Sighting, locks: Locks) -> bool:
+    """Whether this look saw the sighting's image, or walked all of the pool that it is no longer locked in."""
+    named = {*(image.image.spec for image in locks.images), *(str(spec) for spec in (*locks.free, *locks.absent))}
+    blind = {problem.pool for problem in locks.problems}
+    walked = {"/".join(filter(None, (p.pool, p.namespace))) for p in locks.pools if p.pool not in blind}
+    return sighting.fsid == locks.fsid and (sighting.image in named or sighting.image.rpartition("/")[0] in walked)
 
 
 def _shows_life(image: LockedImage, locker: Locker, snapshot: Snapshot) -> bool:
@@ -210,10 +221,14 @@ def _sighting_now(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Sig
     )  # fmt: skip
 
 
-def _continued(before: Sighting | None, now: Sighting) -> Sighting:
+def _node_seen(now: Sighting, snapshot: Snapshot) -> bool:
+    """Whether this look can tell which node holds the lock. That no node does is an answer, if all were looked at."""
+    return now.node is not None or (snapshot.seen(NODES) is not None and snapshot.seen(PODS_AT) is not None)
+
+
+def _continued(before: Sighting | None, now: Sighting, *, node_seen: bool) -> Sighting:
     if before is None or before.primary != now.primary:
         return now
-    if before.node and now.node and (before.node, before.boot, before.ips) != (now.node, now.boot, now.ips):
-        return now
-    known = now if now.node else before
-    return msgspec.structs.replace(before, node=known.node, boot=known.boot, ips=known.ips)
+    if node_seen and (before.node, before.boot, before.ips) != (now.node, now.boot, now.ips):
+        return now  # also where the first look did not know the node: it cannot vouch for the same boot
+    return before

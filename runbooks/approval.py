@@ -45,7 +45,17 @@ def may_request(plan: Plan, person: Person) -> tuple[str, ...]:
         reasons.append(f"{person.id} has not the role responder, which a plan of risk {plan.risk} takes")
     if not person.roles:
         reasons.append(f"{person.id} is not known here")
-    return (*reasons, *_outside(plan, person))
+    if plan.requester != person.id:
+        reasons.append(f"the plan was made for {plan.requester}, not for {person.id}: plan it anew")
+    return (*reasons, *_outside(plan.namespaces, person))
+
+
+def may_run(plan: Plan, person: Person) -> tuple[str, ...]:
+    """Why a person may not set an approved plan going; empty where they may."""
+    reasons = []
+    if not (person.may("responder") or person.may("approver")):
+        reasons.append(f"{person.id} has neither the role responder nor approver")
+    return (*reasons, *_outside(plan.namespaces, person))
 
 
 def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...]:
@@ -63,11 +73,11 @@ def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...
     if plan.confirmation is not None and approval.confirmed != plan.confirmation:
         typed = f"not {approval.confirmed!r}" if approval.confirmed else "nothing was typed"
         reasons.append(f"a critical plan is confirmed by typing {plan.confirmation!r} (--confirm); {typed}")
-    return (*reasons, *_outside(plan, person))
+    return (*reasons, *_outside(plan.namespaces | plan.who_pays, person))
 
 
-def _outside(plan: Plan, person: Person) -> tuple[str, ...]:
-    outside = sorted(plan.namespaces - person.namespaces) if person.namespaces else []
+def _outside(touched: frozenset[str], person: Person) -> tuple[str, ...]:
+    outside = sorted(touched - person.namespaces) if person.namespaces else []
     return tuple(f"{person.id} has no role in namespace {namespace}" for namespace in outside)
 
 

@@ -39,7 +39,8 @@ def _hash(previous: str, *content: object) -> str:
 
 def append(connection: Connection, at: str, event: str, person: str, execution: str, detail: Mapping[str, Any]) -> None:
     """Append a row within the caller's transaction, so that what happened and its record stand or fall together."""
-    head = connection.execute(select(audit_head.c.seq, audit_head.c.hash)).one_or_none()
+    # Locked to the end of the transaction, so that two replicas never follow the same row.
+    head = connection.execute(select(audit_head.c.seq, audit_head.c.hash).with_for_update()).one_or_none()
     seq, previous = (head.seq + 1, head.hash) if head else (1, FIRST)
     text = json.dumps(detail, ensure_ascii=False, sort_keys=True)
     made = _hash(previous, seq, at, event, person, execution, text)
@@ -74,6 +75,8 @@ def first_bad(connection: Connection) -> str | None:
         previous = row.hash
     head = connection.execute(select(audit_head.c.seq, audit_head.c.hash)).one_or_none()
     ended = (head.seq, head.hash) if head else (0, FIRST)
-    if ended != (seq, previous):
-        return f"the log ends at row {seq}, but row {ended[0]} was written last: rows were removed at the end"
-    return None
+    if ended[0] < seq:
+        return f"row {ended[0] + 1} was put in: row {ended[0]} was written last"
+    if ended[0] == seq:
+        return None if ended[1] == previous else f"row {seq} was changed together with its hash"
+    return f"the log ends at row {seq}, but row {ended[0]} was written last: rows were removed at the end"

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage, Locker, OsdMap
-from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, Host, host_of
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage, Locker, OsdMap, Sighting
+from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of
 from diagnostics.facts.images import is_ceph
 from diagnostics.facts.resources import Node, Pod, Volume
-from diagnostics.verdicts import BETWEEN_LOOKS, fences_of, sessions_of, sighting_of
+from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of
 from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
-from runbooks.situation import CannotPlan, Situation
+from runbooks.situation import CannotPlan, Situation, waits
 
 KUBELET_COOKIE = "kubelet_lock_magic_"
 _FSID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -37,9 +37,6 @@ def case_of(situation: Situation) -> Case:
     host = host_of(locker.address.ip, snapshot)
     down = is_down(host.node, snapshot) if host.node else None
     known_for = snapshot.taken_at - sighting.first_seen if sighting else None
-    changed = None
-    if sighting and sighting.primary != image.primary:
-        changed = f"the primary OSD of {image.pg} changed since the first look: look twice again"
     sessions = snapshot.seen(SESSIONS)
     return Case(
         image=image.image.spec,
@@ -50,13 +47,14 @@ def case_of(situation: Situation) -> Case:
         unknown=tuple(_blind(image, volumes, situation)),
         flags=osdmap.flags if isinstance(osdmap, OsdMap) else frozenset(),
         against=_against(volumes, image, osdmap),
-        changed=changed,
+        changed=_changed(image, sighting, host.node),
         watchers=tuple(_unfenced_watchers(image, osdmap, situation)),
         lockers=len(image.lockers),
         exclusive=image.exclusive,
         access_modes=tuple(sorted({mode for v in volumes for mode in v.spec.access_modes or ()})),
         traits=image.traits,
         sessions=tuple(f"{s.entity} ({s.client})" for s in (sessions_of(locker, sessions) if sessions else ())),
+        reserved=tuple(_reserved(locker, host, situation)),
         watches_elsewhere=_watches_elsewhere(locker, image, situation),
         seen_twice=twice,
         young=not down and (known_for is None or known_for < YOUNGEST_LOCK),
@@ -77,7 +75,7 @@ def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation
     sessions = situation.snapshot[SESSIONS]
     if not isinstance(sessions, NotSeen):
         yield from (f"mon {mon} did not tell its sessions: {why}" for mon, why in sorted(sessions.silent.items()))
-    for kind in (SESSIONS, OSDMAP, NODES, LEASES, NODE_PODS, k8s.ATTACHMENTS):
+    for kind in (SESSIONS, OSDMAP, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS):
         if isinstance(fact := situation.snapshot[kind], NotSeen):
             yield f"{kind.name} could not be read: {fact.reason}"
     if len(volumes) != 1:
@@ -110,16 +108,55 @@ def _ip(monitor: str) -> str | None:
 
 
 def _unfenced_watchers(image: LockedImage, osdmap: OsdMap | NotSeen, situation: Situation) -> Iterator[str]:
-    fences = osdmap.fences if isinstance(osdmap, OsdMap) else ()
+    # A fence that soon ends lets its client write again: a watcher behind one is not fenced.
+    now = situation.snapshot.taken_at
+    lasting = tuple(f for f in (osdmap.fences if isinstance(osdmap, OsdMap) else ()) if f.until - now >= FAR_OFF)
     for watcher in image.watchers or ():
-        if not fences_of(watcher.address, fences, situation.snapshot.taken_at, host=False):
+        if not fences_of(watcher.address, lasting, now, host=False):
             yield f"{watcher.client} at {watcher.address}"
 
 
-def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation) -> bool:
+def _changed(image: LockedImage, sighting: Sighting | None, node: Node | None) -> str | None:
+    """What must not have changed since the first look, and did."""
+    if sighting is None:
+        return None
+    if sighting.primary != image.primary:
+        return f"the primary OSD of {image.pg} changed since the first look: look twice again"
+    if sighting.node and node:
+        boot = node.status.node_info.boot_id
+        if (sighting.node, sighting.boot, sighting.ips) != (node.metadata.name, boot, tuple(sorted(node.ips))):
+            return f"node {node.metadata.name} has rebooted or changed its addresses since the first look"
+    return None
+
+
+def _reserved(locker: Locker, host: Host, situation: Situation) -> Iterator[str]:
+    """Who the holder may be that nobody fences by rule: it works for volumes all over the cluster."""
+    sessions, pods = situation.snapshot.seen(SESSIONS), situation.snapshot.seen(NODE_PODS)
+    for session in sessions.open if sessions else ():
+        if session.client == locker.client and (session.entity.startswith("mgr.") or "rbd-mirror" in session.entity):
+            yield session.entity
+    if host.pod and _CSI_CONTROLLER.search(host.pod):
+        yield f"the CSI controller {host.pod}"
+    if locker.managed and host.node:
+        name = host.node.metadata.name
+        on_node = [pod for pod in (pods.full if pods else ()) if pod.spec.node_name == name and pod.may_be_running]
+        yield from _csi_controllers(on_node)
+
+
+def _csi_controllers(on_node: list[Pod]) -> Iterator[str]:
+    for pod in on_node:
+        if _CSI_CONTROLLER.search(pod.metadata.name) and pod.metadata.deletion_timestamp is None:
+            yield f"the CSI controller {pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation) -> bool | None:
+    """Whether the locker's client watches another image; None where not all locked images were looked at."""
     locks = situation.snapshot.seen(LOCKS)
     others = [i for i in (locks.images if locks else ()) if i.image != image.image]
-    return any(w.client == locker.client for other in others for w in other.watchers or ())
+    if any(w.client == locker.client for other in others for w in other.watchers or ()):
+        return True
+    complete = locks is not None and locks.pools and not locks.problems
+    return False if complete and all(other.watchers is not None for other in others) else None
 
 
 def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume, ...], situation: Situation) -> Holder:
@@ -138,7 +175,8 @@ def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume
     on_node = [p for p in (pods.full if pods else ()) if p.spec.node_name == name and p.may_be_running]
     return Holder(
         node=name, unclear=unclear, ready=node.is_ready, down=down, cordoned=cordoned, ips=ips,
-        foreign=tuple(_foreign(name, ips, volumes, on_node, situation)), address_is_pod=host.pod,
+        foreign=tuple(_foreign(name, ips, volumes, on_node, situation)),
+        uses=tuple(_uses(node, volumes, situation)), address_is_pod=host.pod,
         dies=tuple(sorted(_dies(on_node, situation))),
     )  # fmt: skip
 
@@ -151,16 +189,17 @@ def _unconfirmed(node: Node, locker: Locker, volumes: tuple[Volume, ...], situat
     if locker.cookie.startswith(KUBELET_COOKIE):
         host = locker.cookie.removeprefix(KUBELET_COOKIE)
         (agreeing if host in (name, name.partition(".")[0]) else against).append(f"the lock's cookie names {host}")
-    waiting = situation.params.get("pod")
+    waiting_on = {pod.spec.node_name for pod in situation.users() if waits(pod)}
     for pod in situation.users():
-        if f"{pod.metadata.namespace}/{pod.metadata.name}" != waiting and not pod.is_creating:
+        if not waits(pod):
             where = f"pod {pod.metadata.namespace}/{pod.metadata.name} is bound to {pod.spec.node_name}"
             (agreeing if pod.spec.node_name == name else against).append(where)
     attachments = situation.snapshot.seen(k8s.ATTACHMENTS)
     names = {v.metadata.name for v in volumes}
     for attachment in attachments.full if attachments else ():
-        if attachment.spec.source.persistent_volume_name in names and attachment.spec.node_name == name:
-            agreeing.append(f"attachment {attachment.metadata.name} is to {name}")
+        if attachment.spec.source.persistent_volume_name in names and attachment.spec.node_name not in waiting_on:
+            where = f"attachment {attachment.metadata.name} is to {attachment.spec.node_name}"
+            (agreeing if attachment.spec.node_name == name else against).append(where)
     if against:
         return (
             f"{locker.address.ip} is an address of {name}, but {', '.join(against)}: the holder's node is not certain"
@@ -184,9 +223,25 @@ def _foreign(
         shared = set(other.ips) & set(ips)
         if shared and other.metadata.name != name:
             yield f"node {other.metadata.name}, which has {', '.join(sorted(shared))} too"
-    for pod in on_node:
-        if _CSI_CONTROLLER.search(pod.metadata.name) and pod.metadata.deletion_timestamp is None:
-            yield f"the CSI controller {pod.metadata.namespace}/{pod.metadata.name}"
+    yield from _csi_controllers(on_node)
+
+
+def _uses(node: Node, volumes: tuple[Volume, ...], situation: Situation) -> Iterator[str]:
+    """What shows that the node uses the volume still. That none of this is there proves nothing."""
+    name, attachments = node.metadata.name, situation.snapshot.seen(k8s.ATTACHMENTS)
+    for pod in situation.users():
+        if pod.spec.node_name == name:
+            yield f"pod {pod.metadata.namespace}/{pod.metadata.name} there uses the claim"
+    names = {v.metadata.name for v in volumes}
+    for attachment in attachments.full if attachments else ():
+        if attachment.spec.source.persistent_volume_name in names and attachment.spec.node_name == name:
+            yield f"attachment {attachment.metadata.name} is to it"
+    known_as = {v.spec.csi.volume_handle for v in volumes if v.spec.csi} | {
+        v.spec.rbd.image for v in volumes if v.spec.rbd
+    }
+    for entry in node.status.volumes_in_use or ():
+        if any(part and part in entry for part in known_as):
+            yield f"its volumesInUse has {entry}"
 
 
 def _dies(on_node: list[Pod], situation: Situation) -> Iterator[str]:

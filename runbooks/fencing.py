@@ -9,12 +9,14 @@ from enum import StrEnum
 
 import msgspec
 
+from diagnostics.facts.ceph import Address
 from runbooks.model import Risk
 
 # Long enough that no frozen writer outlives it by accident; the figure is ceph-csi's own.
 FENCE_LASTS = timedelta(seconds=157_784_760)
 YOUNGEST_LOCK = timedelta(minutes=2)
 _STOPS_IO = frozenset({"pauserd", "pausewr", "pause", "full", "full_ratio"})
+_YOUNG = "the lock is not known to be older than 2 minutes: wait, and look again"
 _SHARED_MODES = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
@@ -43,7 +45,8 @@ class Scope(msgspec.Struct, frozen=True):
 class Holder(msgspec.Struct, frozen=True):
     """What is known of the machine behind a lock. None where something could not be found out.
 
-    `down` and `cordoned` are of the node; `ips` all its addresses; `foreign` who else would be hit at these addresses.
+    `down` and `cordoned` are of the node; `ips` all its addresses; `foreign` who else would be hit at these addresses;
+    `uses` what shows that the node itself still uses the volume.
     """
 
     node: str | None
@@ -53,12 +56,17 @@ class Holder(msgspec.Struct, frozen=True):
     cordoned: bool = False
     ips: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     address_is_pod: str | None = None
     dies: tuple[str, ...] = ()
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Everything that the decision rests on. `unknown` lists what could not be seen, in sentences."""
+    """Everything that the decision rests on. `unknown` lists what could not be seen, in sentences.
+
+    `reserved` names a holder that nobody may fence by rule: rbd-mirror, a mgr, a CSI controller. `watches_elsewhere`
+    is None where not every other image was looked at.
+    """
 
     image: str
     managed: bool
@@ -75,7 +83,8 @@ class Case(msgspec.Struct, frozen=True):
     access_modes: tuple[str, ...] = ()
     traits: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
-    watches_elsewhere: bool = False
+    reserved: tuple[str, ...] = ()
+    watches_elsewhere: bool | None = None
     seen_twice: bool = False
     young: bool = False
     unmapped_on_node: bool = False
@@ -104,6 +113,8 @@ def _unknowns(case: Case) -> tuple[str, ...]:
         found.append(case.changed)
     if case.holder.unclear:
         found.append(case.holder.unclear)
+    elif case.holder.node is None:
+        found.append("the holder's node is not known")
     return tuple(found)
 
 
@@ -122,6 +133,8 @@ def _forbidden(case: Case) -> tuple[str, ...]:
         found.append(f"the volume is {', '.join(shared)}: several nodes may use it, as in the migration of a machine")
     for trait in case.traits:
         found.append(f"the image is {trait}: Ceph itself works on it")
+    for holder in case.reserved:
+        found.append(f"the holder may be {holder}: it works for others, who would lose their images with it")
     if case.ip in case.daemons:
         found.append(f"{case.daemons[case.ip]} is up at {case.ip}: a Ceph daemon's address is never fenced")
     if case.ip in case.own_ips:
@@ -131,14 +144,21 @@ def _forbidden(case: Case) -> tuple[str, ...]:
 
 def _managed(case: Case) -> Scope:
     """Rows 3 and 4: the locker is the writer, so its exact address is enough, once nothing speaks for its life."""
-    quiet = not case.sessions and not case.watches_elsewhere and case.seen_twice
-    if quiet or case.holder.down:
-        return _exact(case, "a managed lock names the writer itself")
+    if case.holder.down:
+        return _exact(case, f"a managed lock names the writer itself, and node {case.holder.node} is down")
     if case.sessions:
         return _refuse(
-            f"{', '.join(case.sessions)} is still in session with a monitor and node {case.holder.node} is up"
+            f"{', '.join(case.sessions)} is still in session with a monitor and node {case.holder.node} is not down"
         )
-    return _refuse("the client was not seen quiet in two looks more than 30 s apart")
+    if case.young:
+        return _refuse(_YOUNG)
+    if case.watches_elsewhere is None:
+        return _unseen("whether the client watches another image is not known: not all images were looked at")
+    if case.watches_elsewhere:
+        return _refuse("the client watches another image: it is alive")
+    if not case.seen_twice:
+        return _refuse("the client was not seen quiet in two looks more than 30 s apart")
+    return _exact(case, "a managed lock names the writer itself, which showed no sign of life in two looks")
 
 
 def _advisory(case: Case) -> Scope:
@@ -147,11 +167,7 @@ def _advisory(case: Case) -> Scope:
     if holder.down is None:
         return _unseen(f"whether node {holder.node} is down is not known: its lease could not be read")
     if not holder.down:
-        decision = _node_up(case)
-        if case.young:
-            young = "the lock is not known to be older than 2 minutes: wait, and look again"
-            return _refuse(*(decision.reasons if decision.extent is Extent.REFUSE else ()), young)
-        return decision
+        return _node_up(case)
     if holder.address_is_pod:
         return _refuse(
             f"{case.ip} is the address of pod {holder.address_is_pod}: power {holder.node} off and attest it"
@@ -161,6 +177,8 @@ def _advisory(case: Case) -> Scope:
     hit = [ip for ip in holder.ips if ip in case.daemons or ip in case.own_ips]
     if hit:
         return _refuse(f"node {holder.node} also has {', '.join(hit)}, where a Ceph daemon or Unstick itself runs")
+    if case.ip not in holder.ips:
+        return _unseen(f"{case.ip} is not among the addresses of node {holder.node} that were read")
     if not holder.cordoned:
         return _refuse(f"node {holder.node} is down but not cordoned: its pods could come back to it")
     entries = tuple(_host_entry(ip) for ip in holder.ips)
@@ -172,19 +190,22 @@ def _advisory(case: Case) -> Scope:
 
 
 def _node_up(case: Case) -> Scope:
-    node = case.holder.node
-    if case.sessions and not case.seen_twice:
-        return _refuse(
-            f"node {node} is not down, and {', '.join(case.sessions)} has a session from {case.ip}: "
-            f"missing is the proof that nothing on {node} still writes (run `rbd device list` on {node} and look for "
-            f"{case.image})"
+    """Rows 5 and 6: a node that answers for itself must say that it does not have the image mapped."""
+    holder, node = case.holder, case.holder.node
+    reasons = [f"node {node} is not down, and {use}" for use in holder.uses]
+    if not holder.ready:
+        reasons.append(f"node {node} is neither Ready nor down: wait until it is one of them")
+    if not case.seen_twice:
+        sessions = f", and {', '.join(case.sessions)} has a session from {case.ip}" if case.sessions else ""
+        reasons.append(f"the lock was not seen quiet in two looks more than 30 s apart{sessions}")
+    if case.young:
+        reasons.append(_YOUNG)
+    if not case.unmapped_on_node:
+        reasons.append(
+            f"node {node} is not down (it is Ready, or its lease is fresh): missing is the proof from {node} itself "
+            f"that the image is no longer mapped there: run `rbd device list` on {node}, which must not list {case.image}"
         )
-    if case.unmapped_on_node and case.seen_twice:
-        return _exact(case, f"`rbd device list` on {node} was seen without the image")
-    return _refuse(
-        f"node {node} is not down (it is Ready, or its lease is fresh): missing is the proof from {node} itself that the "
-        f"image is no longer mapped there: run `rbd device list` on {node}, which must not list {case.image}"
-    )
+    return _refuse(*reasons) if reasons else _exact(case, f"`rbd device list` on {node} was seen without the image")
 
 
 def _host_entry(ip: str) -> str:
@@ -193,6 +214,8 @@ def _host_entry(ip: str) -> str:
 
 
 def _exact(case: Case, why: str) -> Scope:
+    if Address.parse(case.exact).nonce == 0:
+        return _refuse(f"{case.exact} has no nonce: such an entry names no single client, but all of {case.ip}")
     return Scope(Extent.EXACT, (case.exact,), (why,), Risk.HIGH, (f"the client at {case.exact}, with all its images",))
 
 

@@ -12,11 +12,13 @@ import msgspec
 
 from diagnostics.catalog import all_checks
 from diagnostics.facts import Read, Snapshot
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.holders import CLAIM_USERS, NODES
 from diagnostics.model import Status, Subject
 from diagnostics.scan import judged
 from runbooks.actions import all_actions
 from runbooks.guards import Answer, Ruling, all_guards
-from runbooks.model import CheckBecomes, GuardCall, Risk, Runbook, Step, fill_in, substitute
+from runbooks.model import CheckBecomes, GuardCall, Replacement, Risk, Runbook, Step, fill_in, substitute
 from runbooks.situation import CannotPlan, Planned, Situation
 
 # Long enough to find an approver, short enough that the facts have hardly changed.
@@ -85,6 +87,11 @@ class Plan(msgspec.Struct, frozen=True):
         return frozenset(named | {p.partition("/")[0] for k, p in self.params.items() if k == "pod"})
 
     @property
+    def who_pays(self) -> frozenset[str]:
+        """The namespaces of the pods that die of it: whoever approves it answers for them too."""
+        return frozenset(name.partition("/")[0] for act in self.acts for name in act.dies if " " not in name)
+
+    @property
     def confirmation(self) -> str | None:
         """What an approver of a critical plan must type: the node that is fenced, else the image."""
         if self.risk is not Risk.CRITICAL:
@@ -125,6 +132,8 @@ def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
             reads.extend(all_guards()[call.name].reads)
         if step.act is not None:
             reads.extend(all_actions()[step.act].reads)
+        if step.wait is not None or isinstance(step.verify, Replacement):
+            reads.extend((Read(k8s.VOLUMES), Read(CLAIM_USERS), Read(NODES)))
         for check in (step.check, step.verify.check if isinstance(step.verify, CheckBecomes) else None):
             if check is not None:
                 reads.extend(next(listed for listed in all_checks() if listed.id == check).check.reads)
@@ -155,7 +164,8 @@ def make(
     steps = []
     for step in runbook.steps:
         made = _plan_step(step, params, snapshot, tuple(expected), basis)
-        expected.extend(made.acts)
+        if made.act is not None and made.skipped is None:  # what only follows a wait in vain may never be done
+            expected.append(made.act)
         steps.append(made)
     plan = Plan(
         cluster, runbook.id, runbook.version, runbook.sha256, dict(sorted(params.items())), tuple(steps), basis,
@@ -173,7 +183,7 @@ def _plan_step(
     if missing:
         return PlannedStep(step.id, step.kind, says, skipped=f"{', '.join(missing)} was not given")
     situation = Situation(snapshot, params, expected)
-    conditions = _judged(step.when, situation, {})
+    conditions = _judged(step.when, situation, {}, step.id)
     if (
         conditions
         and all(ruling.answer is not Answer.UNKNOWN for ruling in conditions)
@@ -191,14 +201,14 @@ def _plan_step(
         act = all_actions()[step.act].plan(situation, arguments_of(step, params))
     except CannotPlan as error:
         answer = Answer.UNKNOWN if error.unknown else Answer.REFUSED
-        rulings = (*conditions, *_judged(step.require, situation, basis))
+        rulings = (*conditions, *_judged(step.require, situation, basis, step.id))
         told = {reason for ruling in rulings for reason in ruling.reasons}
         own = tuple(reason for reason in error.reasons if reason not in told)
         blocked = (Judged(step.act, answer, own),) if own else ()
         return PlannedStep(step.id, step.kind, says, rulings=(*rulings, *blocked))
     if step.risk is not None and step.risk.rank > act.risk.rank:
         act = msgspec.structs.replace(act, risk=step.risk)
-    judged = _judged(step.require, Situation(snapshot, params, expected, act), basis)
+    judged = _judged(step.require, Situation(snapshot, params, expected, act), basis, step.id)
     return PlannedStep(step.id, step.kind, act.says, act, (*conditions, *judged), otherwise=otherwise)
 
 
@@ -222,12 +232,19 @@ def arguments_of(step: Step, params: dict[str, str]) -> dict[str, Any]:
     return {name: substitute(value, params) for name, value in step.with_.items()}
 
 
-def _judged(calls: Sequence[GuardCall], situation: Situation, basis: dict[str, dict[str, str]]) -> tuple[Judged, ...]:
+def basis_key(step: str, guard: str) -> str:
+    """What a plan keeps the facts under that a guard of a step rests on."""
+    return f"{step}: {guard}"
+
+
+def _judged(
+    calls: Sequence[GuardCall], situation: Situation, basis: dict[str, dict[str, str]], step: str
+) -> tuple[Judged, ...]:
     made = []
     for call in calls:
         ruling = judge(call, situation)
         if ruling.basis:
-            basis[call.name] = ruling.basis
+            basis[basis_key(step, call.name)] = ruling.basis
         made.append(Judged(call.name, ruling.answer, ruling.reasons))
     return tuple(made)
 
@@ -254,18 +271,27 @@ def digest(plan: Plan) -> str:
     return hashlib.sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()
 
 
+def changes_of(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
+    """How the facts that a guard rests on changed, a clause each."""
+    return tuple(
+        f"{key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}"
+        for key in sorted({*before, *after}) if before.get(key) != after.get(key)
+    )  # fmt: skip
+
+
 def differences(approved: Plan, now: Plan) -> tuple[str, ...]:
     """What changed between an approved plan and one made from fresh facts; empty where the approval still holds."""
     if approved.hash == now.hash:
         return ()
     found = []
-    if (approved.version, approved.sha256) != (now.version, now.sha256):
+    if (approved.runbook, approved.version, approved.sha256) != (now.runbook, now.version, now.sha256):
         found.append(f"the runbook is now {now.runbook}@{now.version} ({now.sha256[:12]})")
+    for what in ("cluster", "params", "requester", "expires"):
+        if (before := getattr(approved, what)) != (after := getattr(now, what)):
+            found.append(f"{what} was {before}, is {after}")
     for name in sorted({*approved.basis, *now.basis}):
         before, after = approved.basis.get(name, {}), now.basis.get(name, {})
-        for key in sorted({*before, *after}):
-            if before.get(key) != after.get(key):
-                found.append(f"{name}: {key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}")
+        found.extend(f"{name}: {what}" for what in changes_of(before, after))
     if [msgspec.to_builtins(a) for a in approved.acts] != [msgspec.to_builtins(a) for a in now.acts]:
         found.append(
             "acts were " + "; ".join(a.says for a in approved.acts) + " and are " + "; ".join(a.says for a in now.acts)

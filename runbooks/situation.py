@@ -28,6 +28,11 @@ class Planned(msgspec.Struct, frozen=True):
     dies: tuple[str, ...] = ()
 
 
+def waits(pod: Pod) -> bool:
+    """Whether a pod has not got its volumes yet. A pod whose init containers run is Pending too, and has them."""
+    return pod.is_creating or (pod.status.phase == "Pending" and not pod.spec.node_name)
+
+
 class CannotPlan(Exception):
     """An act cannot be planned from these facts. `reasons` are sentences; `unknown` says that something was not seen."""
 
@@ -42,7 +47,8 @@ class Situation:
     """The facts of a moment, as a runbook's parameters pick them out.
 
     `expected` are the acts that the same plan does earlier: while planning, guards may count on them. Immediately
-    before an act there are none: then only facts count. `act` is the act that a guard is asked about.
+    before an act there are none: then only facts count. `act` is the act that a guard is asked about, `done` what the
+    execution has done already.
     """
 
     snapshot: Snapshot
@@ -83,12 +89,22 @@ class Situation:
             raise CannotPlan(f"pods could not be read: {seen.reason}", unknown=True)
         return tuple(pod for volume in self.volumes() for pod in users_of(volume, self.snapshot))
 
-    def pod(self) -> Pod | None:
-        """The waiting pod that the runbook is about."""
+    def pods(self) -> tuple[Pod, ...]:
+        """All pods in the namespaces of the image's claims, ended ones too: who is not among them is gone.
+
+        Raises:
+            CannotPlan: they could not be read, or no claim led to them: then nobody looked.
+        """
         if isinstance(seen := self.snapshot[CLAIM_USERS], NotSeen):
             raise CannotPlan(f"pods could not be read: {seen.reason}", unknown=True)
+        if not any(volume.spec.claim_ref for volume in self.volumes()):
+            raise CannotPlan(f"no claim on {self.params.get('image')} leads to its pods", unknown=True)
+        return seen.full
+
+    def pod(self) -> Pod | None:
+        """The waiting pod that the runbook is about."""
         wanted = self.params.get("pod")
-        return next((p for p in seen.full if f"{p.metadata.namespace}/{p.metadata.name}" == wanted), None)
+        return next((p for p in self.pods() if f"{p.metadata.namespace}/{p.metadata.name}" == wanted), None)
 
     def node(self) -> Node | None:
         """The node that the parameter names."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from runbooks import audit
@@ -49,6 +49,9 @@ class State(StrEnum):
         return self in (State.DONE, State.FAILED, State.DENIED, State.VOID)
 
 
+OPEN = tuple(state for state in State if not state.ended)
+
+
 class Execution(msgspec.Struct, frozen=True):
     """A plan that was asked for, and what became of it."""
 
@@ -64,7 +67,10 @@ class Execution(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One journaled act: intended, and (unless the process died in between) with its outcome."""
+    """One journaled act: intended, and (unless the process died in between) with its outcome.
+
+    `said` of an act that is done is what its verification came to; None: it has not been verified.
+    """
 
     step: str
     attempt: int
@@ -188,15 +194,17 @@ class Store:
             detail = {"plan": approval.plan_hash, "confirmed": approval.confirmed}
             audit.append(connection, _text(self.now()), "approved", person.id, execution, detail)
 
-    def move(self, execution: str, to: State, person: str, reason: str = "", *, lease: Lease | None = None) -> None:
-        """Put an execution into another state. Those that ended stay as they are.
+    def move(
+        self, execution: str, to: State, person: str, reason: str = "", *, lease: Lease | None = None,
+        only_from: Sequence[State] = OPEN,
+    ) -> None:  # fmt: skip
+        """Put an execution into another state, if it is in one of `only_from` now. Those that ended stay as they are.
 
         Raises:
-            LostLease: it has ended, or (with a lease) somebody else runs it.
+            LostLease: it is in another state by now, or (with a lease) somebody else runs it.
         """
-        open_states = [state for state in State if not state.ended]
         with self._write() as connection:
-            holds = [executions.c.id == execution, executions.c.state.in_(open_states)]
+            holds = [executions.c.id == execution, executions.c.state.in_([s for s in only_from if not s.ended])]
             if lease is not None:
                 holds.append(executions.c.fencing_token == lease.token)
             now = _text(self.now())
@@ -207,7 +215,7 @@ class Store:
                 ).returning(executions.c.id)
             ).one_or_none()  # fmt: skip
             if changed is None:
-                raise LostLease(f"{execution} has ended, or is run by somebody else")
+                raise LostLease(f"{execution} has gone on or ended meanwhile, or is run by somebody else")
             audit.append(connection, now, to, person, execution, {"reason": reason})
 
     def take(self, execution: str, owner: str, *, gone: Callable[[str], bool] = lambda _: False) -> Lease:
@@ -226,7 +234,10 @@ class Store:
         with self._write() as connection:
             taken = connection.execute(
                 update(executions)
-                .where(executions.c.id == execution, executions.c.fencing_token == held.fencing_token)
+                .where(
+                    executions.c.id == execution, executions.c.fencing_token == held.fencing_token,
+                    executions.c.state == held.state,
+                )
                 .values(
                     lease_owner=owner, lease_until=_text(now + LEASE), fencing_token=held.fencing_token + 1,
                     state=State.RUNNING,
@@ -252,24 +263,29 @@ class Store:
         """Put executions whose runner died into `in_doubt` or back to `approved`, and return them."""
         now = self.now()
         with self._read() as connection:
-            lost = or_(executions.c.lease_until < _text(now), executions.c.lease_owner.is_not(None))
-            found = connection.execute(select(executions).where(executions.c.state == State.RUNNING, lost)).all()
+            found = connection.execute(select(executions).where(executions.c.state == State.RUNNING)).all()
         left = []
         for execution in (_execution(row) for row in found):
             expired = execution.lease_until is None or execution.lease_until < now
             if not expired and not gone(execution.lease_owner or ""):
                 continue
-            open_acts = [entry for entry in self.entries(execution.id) if entry.outcome is None]
-            state = State.IN_DOUBT if open_acts else State.APPROVED
-            why = (
-                f"interrupted after the intent of step {open_acts[0].step}" if open_acts else "interrupted between acts"
-            )
             try:
-                self.move(execution.id, state, execution.lease_owner or "engine", why)
+                self.leave(Lease(execution.id, execution.lease_owner or "engine", execution.fencing_token))
             except LostLease:
                 continue
             left.append(self.get(execution.id))
         return tuple(left)
+
+    def leave(self, lease: Lease) -> None:
+        """Give up a run where it stands: `in_doubt` if an act has no outcome, else back to `approved`.
+
+        Raises:
+            LostLease: it is not running under this lease any more.
+        """
+        open_acts = [entry.step for entry in self.entries(lease.execution) if entry.outcome is None]
+        state = State.IN_DOUBT if open_acts else State.APPROVED
+        why = f"interrupted after the intent of step {open_acts[0]}" if open_acts else "interrupted between acts"
+        self.move(lease.execution, state, lease.owner, why, lease=lease, only_from=(State.RUNNING,))
 
     def intend(self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]]) -> Entry:
         """Write down that an act is about to be done, and what the guards said, before it is done.
@@ -291,8 +307,8 @@ class Store:
             audit.append(connection, now, "intent", lease.owner, lease.execution, detail)
         return Entry(step, attempt, act, self.now(), None, None)
 
-    def conclude(self, lease: Lease, entry: Entry, outcome: str, said: str) -> None:
-        """Write down what became of an act.
+    def conclude(self, lease: Lease, entry: Entry, outcome: str, said: str | None) -> None:
+        """Write down what became of an act. One that is `done` says nothing yet: what it brought is verified next.
 
         Raises:
             LostLease: somebody else runs the execution.
@@ -309,6 +325,25 @@ class Store:
             )  # fmt: skip
             detail = {"step": entry.step, "attempt": entry.attempt, "outcome": outcome, "said": said}
             audit.append(connection, now, "outcome", lease.owner, lease.execution, detail)
+
+    def verified(self, lease: Lease, entry: Entry, said: str, *, holds: bool) -> None:
+        """Write down what the verification of an act that was done came to.
+
+        Raises:
+            LostLease: somebody else runs the execution.
+        """
+        with self._write() as connection:
+            _check(connection, lease)
+            connection.execute(
+                update(journal)
+                .where(
+                    journal.c.execution == lease.execution, journal.c.step == entry.step,
+                    journal.c.attempt == entry.attempt,
+                ).values(said=said)
+            )  # fmt: skip
+            detail = {"step": entry.step, "attempt": entry.attempt, "said": said}
+            event = "verified" if holds else "not verified"
+            audit.append(connection, _text(self.now()), event, lease.owner, lease.execution, detail)
 
     def entries(self, execution: str) -> tuple[Entry, ...]:
         """The journal of an execution, in order."""
@@ -327,11 +362,12 @@ class Store:
 
 
 def _check(connection: Connection, lease: Lease) -> None:
-    token = connection.execute(
-        select(executions.c.fencing_token).where(executions.c.id == lease.execution)
-    ).scalar_one()
-    if token != lease.token:
-        raise LostLease(f"{lease.execution} is run by somebody else now")
+    """Let nobody write who does not run the execution now: a lease that was given up has the same token still."""
+    held = connection.execute(
+        select(executions.c.fencing_token, executions.c.state).where(executions.c.id == lease.execution)
+    ).one()
+    if held.fencing_token != lease.token or held.state != State.RUNNING:
+        raise LostLease(f"{lease.execution} is not run under this lease any more: it is {held.state}")
 
 
 def _entries(connection: Connection, execution: str) -> Iterator[Entry]:

@@ -1,11 +1,10 @@
 """The audit commands: verify the chain, export the rows."""
 
 import json
-import sys
 
 import typer
 
-from bot.cli.shared import Config, Refused, settings_of, state_of, text_console
+from bot.cli.shared import Config, Refused, print_json, settings_of, state_of, text_console
 
 app = typer.Typer(no_args_is_help=True, help="The append-only log of who asked, who approved, and what was done.")
 
@@ -31,4 +30,4 @@ def export(config: Config = None) -> None:
             "seq": row.seq, "at": row.at, "event": row.event, "person": row.person, "execution": row.execution,
             "detail": json.loads(row.detail), "previous": row.previous, "hash": row.hash,
         }  # fmt: skip
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        print_json(line)

@@ -29,6 +29,9 @@ def demo(
     pause = not script and sys.stdin.isatty() and sys.stdout.isatty()
     with tempfile.TemporaryDirectory(prefix="unstick-demo-") as folder:
         story = Story(Path(folder), text_console(), port=port, pause=pause)
-        fault = asyncio.run(story.play())
+        try:
+            fault = asyncio.run(story.play())
+        except OSError as error:
+            raise Refused(f"The sandbox cannot listen on port {port}: {error.strerror}; name another, or 0.") from None
     if fault is not None:
         raise Refused(f"The demo did not end well: {fault}.")

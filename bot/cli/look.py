@@ -15,20 +15,22 @@ from bot.cli.shared import (
     Output,
     Usage,
     print_json,
+    say,
     settings_of,
     state_of,
     target_of,
     text_console,
     with_progress,
 )  # fmt: skip
-from bot.diagnose import Diagnosis, look_at_locks, look_at_subject, parse_subject, run_checks
+from bot.diagnose import Diagnosis, check_namespace, look_at_locks, look_at_subject, parse_subject, run_checks
 from bot.wiring import Target
-from diagnostics.catalog import chosen
+from diagnostics.catalog import all_checks, chosen
 from diagnostics.causes import classify
 from diagnostics.facts import NotSeen
 from diagnostics.facts.ceph import LOCKS
 from diagnostics.model import Severity, Status
 from diagnostics.sources import CouldNotLook
+from runbooks.format.wording import instead
 
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Only this namespace.")]
 
@@ -57,19 +59,23 @@ def check(
     try:
         checks = chosen(tuple(area or ()), tuple(check_id or ()))
     except KeyError as unknown:
-        raise Usage(f"There is no check or area {unknown.args[0]!r}: `unstick check --explain` lists them.") from None
+        known = {name for listed in all_checks() for name in (listed.id, listed.area)}
+        raise Usage(f"There is no check or area {unknown.args[0]!r}; {instead(unknown.args[0], known)}") from None
     if explain:
         text.explain_checks(text_console(), checks)
         return
     settings = settings_of(config)
     target = target_of(settings, cluster, context, ceph_conf)
     state = state_of(settings)
-    namespaces = (namespace,) if namespace else ()
+    named = check_namespace(namespace)
+    namespaces = (named,) if named else ()
     found = with_progress("Looking …", lambda: run_checks(target, state, checks, namespaces))
     if output == "json":
         print_json(answers.check(target.name, found.report, found.offers))
     else:
         text.check(text_console(), found)
+    if all(outcome.status is Status.SKIPPED for outcome in found.report.outcomes):
+        say("Nothing was looked at: set KUBECONFIG and CEPH_CONF, or write an unstick.yaml (`unstick config check`).")
     worst = max((f.severity.rank for f in found.report.findings if f.severity), default=-1)
     unseen = any(o.status is Status.UNKNOWN or (o.status is Status.FOUND and o.reason) for o in found.report.outcomes)
     raise typer.Exit(1 if worst >= fail_on.rank else 3 if unseen else 0)
@@ -103,15 +109,18 @@ def locks(
     settings = settings_of(config)
     target = target_of(settings, cluster, context, ceph_conf, tuple(pool or ()))
     state = state_of(settings)
-    found: Diagnosis = with_progress("Reading locks …", lambda: look_at_locks(target, state))
+    found: Diagnosis = with_progress("Reading locks …", lambda: look_at_locks(target, state, tuple(pool or ())))
     snapshot = found.report.snapshot
     seen = snapshot[LOCKS]
-    if isinstance(seen, NotSeen):
-        raise CouldNotLook(_no_ceph(target, seen))
+    blind = _no_ceph(target, seen) if isinstance(seen, NotSeen) else None
     if output == "json":
-        print_json(answers.locks(target.name if found.kubernetes_seen else None, snapshot))
-    else:
+        document = answers.locks(target.name if found.kubernetes_seen else None, snapshot)
+        unread = [{"pool": name, "reason": blind} for name in pool or ("*",)] if blind else document["problems"]
+        print_json({**document, "problems": unread})
+    elif blind is None:
         text.locks(text_console(), snapshot)
+    if isinstance(seen, NotSeen):
+        raise CouldNotLook(blind or seen.reason)
     raise typer.Exit(1 if answers.counts(snapshot) else 3 if seen.problems else 0)
 
 

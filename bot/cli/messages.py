@@ -35,7 +35,7 @@ def _parse(text: str) -> Message:
     if text.startswith("{"):
         try:
             parsed = msgspec.json.decode(text, type=_JsonLine)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):  # a thousand brackets are no message
             return Message(text)
         return Message(parsed.message, parsed.reason)
     return Message(text)

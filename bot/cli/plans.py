@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.answers import moment
+from bot.cli.lines import command, write
+from diagnostics.model import Subject
 from runbooks.engine import Say, StepEvent
 from runbooks.guards import Answer
-from runbooks.model import Runbook
+from runbooks.model import Risk, Runbook, Step
 from runbooks.plan import Plan, PlannedStep
 from runbooks.store import Entry, Execution
 
@@ -19,6 +21,8 @@ _ANSWERS = {
     Answer.REFUSED: ("NO", "bold red"),
     Answer.UNKNOWN: ("UNKNOWN", "magenta"),
 }
+_TO_COPY = ("note", "manual")  # they hold commands: a line break in one would spoil the copy
+_RISKS = {Risk.READ: "green", Risk.LOW: "cyan", Risk.HIGH: "yellow", Risk.CRITICAL: "bold red"}
 _SAYS = {
     Say.BEGUN: ("…", "cyan"), Say.DONE: ("done", "green"), Say.SKIPPED: ("skip", "dim"), Say.NOTE: ("note", "bold"),
     Say.REFUSED: ("REFUSED", "bold red"), Say.FAILED: ("FAILED", "bold red"), Say.IN_DOUBT: ("IN DOUBT", "magenta"),
@@ -28,67 +32,99 @@ _SAYS = {
 
 def plan(console: Console, made: Plan) -> None:
     """A plan for a person to judge: steps, targets, guards, who pays, and whether it may be run."""
-    console.print(Text(f"{made.runbook}@{made.version}  risk {made.risk}", style="bold"))
+    write(console, (f"{made.runbook}@{made.version}", "bold"), "  risk ", (made.risk, _RISKS[made.risk]))
     for name, value in made.params.items():
-        console.print(f"  {name} = {value}")
+        write(console, f"{name} = {value}", indent=2)
     for step in made.steps:
-        _step(console, step, "  ")
+        console.print()
+        _step(console, step, 2)
     refusals = made.refusals
     if refusals:
         console.print(Text("\nRefused:", style="bold red"))
         for reason in refusals:
-            console.print(f"  - {reason}")
+            write(console, f"- {reason}", indent=2, hang=2)
     else:
-        console.print(f"\nAllowed until {moment(made.expires)}. Plan {made.hash}")
+        write(console, "")
+        write(console, ("Allowed", "bold green"), f" until {moment(made.expires)}.")
+        write(console, f"plan {made.hash}", style="dim")
 
 
-def _step(console: Console, step: PlannedStep, indent: str) -> None:
+def _step(console: Console, step: PlannedStep, indent: int, prefix: str = "") -> None:
     if step.skipped is not None:
-        console.print(Text(f"{indent}{step.id}: skipped: {step.skipped}", style="dim"))
+        write(console, f"{prefix}{step.id}: skipped: {step.skipped}", indent=indent, style="dim")
         return
-    risk = f"  [{step.act.risk}]" if step.act else ""
-    console.print(f"{indent}{step.id}: {step.says}{risk}")
+    if step.kind in _TO_COPY:
+        command(console, f"{prefix}{step.id}: {step.says}", indent)
+        return
+    risk: tuple[str, str] = (f"  [{step.act.risk}]", _RISKS[step.act.risk]) if step.act else ("", "")
+    write(console, prefix, (f"{step.id}: ", "bold"), step.says, risk, indent=indent)
     for target in step.act.targets if step.act else ():
-        console.print(Text(f"{indent}    on {target} ({target.uid})", style="dim"))
+        write(console, f"on {target} ({_identity(target)})", indent=indent + 2, style="dim")
     if step.act and step.act.dies:
-        console.print(Text(f"{indent}    what dies: {', '.join(step.act.dies)}", style="bold red"))
+        write(console, f"what dies: {', '.join(step.act.dies)}", indent=indent + 2, style="bold red")
     for ruling in step.rulings:
-        word, style = _ANSWERS[ruling.answer]
-        console.print(Text.assemble(f"{indent}    {ruling.guard}: ", (word, style), f": {'; '.join(ruling.reasons)}"))
+        answer, style = _ANSWERS[ruling.answer]
+        write(
+            console, (f"{answer:<7} ", style), f"{ruling.guard}: {'; '.join(ruling.reasons)}", indent=indent + 2, hang=8
+        )
     if step.otherwise is not None:
-        _step(console, step.otherwise, indent + "  otherwise ")
+        _step(console, step.otherwise, indent + 2, "otherwise ")
+
+
+def _identity(target: Subject) -> str:
+    """What tells a target from another of the same name: its UID, or the Ceph cluster that it lies in."""
+    fsid, slash, _ = target.uid.partition("/")
+    return f"Ceph {fsid}" if slash else target.uid or "no UID"
 
 
 def show(console: Console, book: Runbook) -> None:
     """A runbook for a person to read."""
-    console.print(Text(f"{book.name}  {book.status}: {book.title}", style="bold"))
-    console.print(f"owner {book.owner}; answers {', '.join(book.answers) or 'nothing'}; sha256 {book.sha256}\n")
-    console.print(f"{book.meaning}\n{book.impact}")
+    write(console, f"{book.name}  {book.status}: {book.title}", style="bold")
+    write(console, f"owner {book.owner}; answers {', '.join(book.answers) or 'nothing'}; sha256 {book.sha256}")
+    for text in (book.meaning, book.impact):
+        console.print()
+        for line in text.strip().splitlines():
+            write(console, line, hang=2)
+    console.print()
     for name, parameter in book.parameters.items():
         needed = "required" if parameter.required else "optional"
-        console.print(f"  -p {name}=…  {parameter.kind}, {needed}: {parameter.description}")
+        write(console, f"-p {name}=…  {parameter.kind}, {needed}: {parameter.description}", indent=2)
     console.print()
     for step in book.steps:
-        what = step.act or step.check or (step.prove.name if step.prove else None) or step.kind
         guards = ", ".join(call.name for call in (*step.when, *step.require))
-        console.print(f"  {step.id}: {step.kind} {what}" + (f"  (behind {guards})" if guards else ""))
+        behind = (f"  (behind {guards})" if guards else "", "dim")
+        write(console, (f"{step.id}: ", "bold"), f"{step.kind} {_what(step)}", behind, indent=2)
+
+
+def _what(step: Step) -> str:
+    """What a step does, in the runbook's own words."""
+    if step.wait is not None:
+        within = f", within {step.within.total_seconds():g} s" if step.within else ""
+        otherwise = f", otherwise {step.otherwise.act}" if step.otherwise and step.otherwise.act else ""
+        return ", ".join(f"until {name} is {phase}" for name, phase in step.wait.items()) + within + otherwise
+    becomes = f" becomes {step.becomes}" if step.becomes else ""
+    proved = step.prove.name if step.prove else None
+    return (step.act or step.check or proved or step.manual or step.note or "") + becomes
 
 
 def event(console: Console, what: StepEvent) -> None:
     """One line of progress."""
-    word, style = _SAYS[what.say]
-    console.print(Text.assemble((f"{word:>8}", style), f"  {what.step or 'execution'}: {what.text}"))
+    said, style = _SAYS[what.say]
+    if what.say is Say.NOTE:
+        command(console, f"{said:>8}  {what.step}: {what.text}")
+        return
+    write(console, (f"{said:>8}", style), f"  {what.step or 'execution'}: {what.text}", hang=12)
 
 
 def execution(console: Console, what: Execution, entries: Sequence[Entry]) -> None:
     """One execution, and its journal where it is given."""
     made = what.plan
     reason = f": {what.reason}" if what.reason else ""
-    console.print(
-        f"{what.id}  {moment(what.created)}  {what.state}  {made.runbook}@{made.version}  by {made.requester}{reason}"
-    )
+    name = f"{made.runbook}@{made.version}"
+    write(console, (what.id, "bold"), f"  {moment(what.created)}  {what.state}  {name}  by {made.requester}{reason}")
     for entry in entries:
-        console.print(f"    {moment(entry.intended)}  {entry.step}: {entry.act.says}: {entry.outcome or 'no outcome'}")
+        says = f"{entry.step}: {entry.act.says}: {entry.outcome or 'no outcome'}"
+        write(console, f"{moment(entry.intended)}  {says}", indent=4, hang=22)
 
 
 def execution_json(what: Execution, entries: Sequence[Entry]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The runbook commands: list, show, lint, plan, run, approve, deny, history."""
 
 import re
+import shlex
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bot.cli import plans
+from bot.cli.lines import command, printable, write
 from bot.cli.shared import (
     CephConf,
     Cluster,
@@ -58,7 +61,7 @@ def list_runbooks(config: Config = None, output: Output = "text") -> None:
         print_json([{"id": b.id, "version": b.version, "status": b.status, "title": b.title} for b in books])
         return
     for book in books:
-        text_console().print(f"{book.name}  {book.status}  {book.title}")
+        write(text_console(), f"{book.name}  {book.status}  {book.title}")
 
 
 @app.command()
@@ -82,7 +85,7 @@ def lint(
         return
     problems = lint_paths(paths, vocabulary())
     for problem in problems:
-        text_console().print(str(problem))
+        text_console().print(printable(str(problem)))
     if problems:
         raise typer.Exit(2)
     text_console().print("No mistakes.")
@@ -150,18 +153,20 @@ def run(
         made, execution = with_progress("Planning …", work)
     except Refusal as refusal:
         _refuse(refusal)
-    _print_plan(made, output, execution.id)
-    if made.risk in (Risk.READ, Risk.LOW):
-        if made.risk is Risk.LOW and not yes and not typer.confirm("Run it?", err=True):
-            raise Refused(f"{execution.id} was not confirmed: nothing was changed.")
+    at_once = made.risk in (Risk.READ, Risk.LOW)
+    if output == "text" or not at_once:  # one document: of a run at once, that is the execution
+        _print_plan(made, output, execution.id)
+    if at_once:
+        if made.risk is Risk.LOW and not yes and not (sys.stdin.isatty() and typer.confirm("Run it?", err=True)):
+            raise Refused(f"{execution.id} was not confirmed, so nothing was changed: confirm it, or give --yes.")
         _run_to_its_end(settings, target, state, execution, output)
         return
     if output == "text":
-        confirm = f" --confirm {made.confirmation}" if made.confirmation else ""
-        text_console().print(
-            f"\n{execution.id} waits for another person's approval until {made.expires:%H:%M:%S} UTC:\n"
-            f"  unstick runbook approve {execution.id}{confirm}"
-        )
+        confirm = f" --confirm {shlex.quote(made.confirmation)}" if made.confirmation else ""
+        console = text_console()
+        console.print()
+        write(console, f"{execution.id} waits for another person's approval until {made.expires:%H:%M:%S} UTC:")
+        command(console, f"unstick runbook approve {execution.id}{confirm}", 2)
 
 
 @app.command()
@@ -185,7 +190,10 @@ def approve(
     except Refusal as refusal:
         _refuse(refusal)
     if not decision.allowed:
-        text_console().print(f"Approved; {'; '.join(decision.reasons)}.")
+        if output == "json":
+            print_json(plans.execution_json(_execution(state, execution), ()))
+        else:
+            write(text_console(), f"Approved; {'; '.join(decision.reasons)}.")
         return
     _run_to_its_end(settings, target, state, _execution(state, execution), output)
 

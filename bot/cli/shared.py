@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bot import settings as configuration
 from bot import wiring
+from bot.cli.lines import UNWRAPPED, printable
 from bot.settings import Settings
 from bot.store import State, open_state
 from bot.wiring import Target
@@ -25,6 +26,10 @@ class Usage(Exception):
 
 class Refused(Exception):
     """What was asked for is not allowed, or failed: exit code 1."""
+
+
+class ReaderLeft(Exception):
+    """Whoever read standard output is gone: `unstick locks | head` is no failure. No OSError, which typer swallows."""
 
 
 Output = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="text or json.")]
@@ -56,14 +61,29 @@ def state_of(settings: Settings) -> State:
 
 def print_json(document: Any) -> None:
     """Print one JSON document, and nothing else, on stdout."""
-    json.dump(document, sys.stdout, ensure_ascii=False, separators=(",", ":"))
-    sys.stdout.write("\n")
+    try:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
+    except BrokenPipeError:
+        raise ReaderLeft from None
+
+
+def say(sentence: str) -> None:
+    """Tell a person something beside the answer, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"unstick: {printable(sentence)}")
 
 
 def text_console() -> Console:
     """The console for answers in words."""
-    width = None if sys.stdout.isatty() else 160  # a file or a pipe has no width of its own
-    return Console(highlight=False, soft_wrap=True, markup=False, width=width)
+    width = None if sys.stdout.isatty() else UNWRAPPED
+    return _PipeConsole(highlight=False, soft_wrap=True, markup=False, width=width)
+
+
+class _PipeConsole(Console):
+    """A console whose reader may leave."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command line as a whole deal with it, where rich would exit with 1."""
+        raise ReaderLeft
 
 
 def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

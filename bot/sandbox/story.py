@@ -8,16 +8,20 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.cli import plans, text
-from bot.diagnose import Answer, Diagnosis, library, look_at_locks, look_at_subject
+from bot.cli.lines import write
+from bot.diagnose import Answer, Diagnosis, library, look_at_locks, look_at_subject, run_checks
 from bot.remedy import engine
 from bot.sandbox.kubernetes.incident import NAMESPACE, POOL
 from bot.sandbox.world import Sandbox
 from bot.settings import PersonSettings, Settings
 from bot.store import State, open_state
 from bot.wiring import person
+from diagnostics.catalog import chosen
+from diagnostics.facts import Read
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import LOCKS
-from diagnostics.model import Subject
+from diagnostics.model import Scope, Subject
+from diagnostics.scan import gather
 from runbooks.engine import Engine, Refusal
 from runbooks.offers import Offer
 from runbooks.plan import Plan
@@ -25,6 +29,10 @@ from runbooks.store import Execution
 
 SECOND_LOOK = 35.0
 ASKS, APPROVES = "cli:alice", "cli:bob"
+
+
+class WentWrong(Exception):
+    """The story cannot go on: what happened is not what must happen."""
 
 
 class Story:
@@ -42,6 +50,14 @@ class Story:
 
     async def play(self) -> str | None:
         """Play it. The answer is None when the pod runs, the lock is gone and the audit log is whole; else what is not."""
+        try:
+            return await self._play()
+        except WentWrong as wrong:
+            return str(wrong)
+        except Refusal as refusal:
+            return str(refusal)
+
+    async def _play(self) -> str | None:
         async with Sandbox(self._folder, self._port) as sandbox:
             state = open_state(self._settings.state_url, sandbox.clock.now)
             await self._tell(
@@ -51,7 +67,7 @@ class Story:
             stuck = await self._find_stuck(sandbox, state)
             first = await self._look(sandbox, state, stuck)
             if not first.offers:
-                return "no runbook answers what was found"
+                raise WentWrong("no runbook answers what was found")
             await self._tell(
                 "One look proves nothing: a killed client's watch stays for 30 s. So Unstick says `suspect`."
             )
@@ -64,28 +80,31 @@ class Story:
             await self._tell("Afterwards.")
             await self._look(sandbox, state, stuck)
             after = await self._locks(sandbox, state)
-            return self._judge(state, after, execution, await self._phases(sandbox, state))
+            return self._judge(state, after, execution, await self._pods(sandbox))
 
     async def _tell(self, what: str) -> None:
-        self._console.print(Text(f"\n# {what}", style="bold cyan"))
+        self._console.print()
+        write(self._console, f"# {what}", style="bold cyan", hang=2)
         if self._pause:
-            await asyncio.to_thread(self._console.input, "  (Enter) ")
+            try:
+                await asyncio.to_thread(self._console.input, "  (Enter) ")
+            except EOFError:  # nobody is there to press it
+                self._pause = False
 
-    def _typed(self, command: str, who: str = ASKS) -> None:
+    def _typed(self, typed: str, who: str = ASKS) -> None:
         name = who.partition(":")[2]
-        self._console.print(Text(f"\n{name}$ unstick {command}", style="bold green"))
+        self._console.print(Text(f"\n{name}$ unstick {typed}", style="bold green"))
 
     async def _find_stuck(self, sandbox: Sandbox, state: State) -> Subject:
-        from bot.diagnose import run_checks
-        from diagnostics.catalog import chosen
-
         self._typed(f"check -n {NAMESPACE} --check storage/pods_stuck_creating")
         found = await run_checks(sandbox.target, state, chosen(ids=("storage/pods_stuck_creating",)), (NAMESPACE,))
         text.check(self._console, found)
-        return next(finding.subject for finding in found.report.findings)
+        if not found.report.findings:
+            raise WentWrong("no stuck pod was found")
+        return found.report.findings[0].subject
 
     async def _look(self, sandbox: Sandbox, state: State, stuck: Subject) -> Answer:
-        pods = await self._pods(sandbox, state)
+        pods = await self._pods(sandbox)
         name = (
             stuck.name
             if stuck.name in pods
@@ -124,23 +143,17 @@ class Story:
             await running.approve(execution, person(self._settings, ASKS), plan.confirmation)
         except Refusal as refusal:
             for reason in refusal.reasons:
-                self._console.print(Text(f"  refused: {reason}", style="red"))
+                write(self._console, f"refused: {reason}", indent=2, style="red")
+        else:
+            raise WentWrong("alice could approve her own request")
 
-    async def _pods(self, sandbox: Sandbox, state: State) -> dict[str, str]:
+    async def _pods(self, sandbox: Sandbox) -> dict[str, str]:
         """The phases of the incident's pods, read as everything else is read."""
-        from diagnostics.facts import Read
-        from diagnostics.model import Scope
-        from diagnostics.scan import gather
-
         async with sandbox.target.sources() as sources:
             scope = Scope("sandbox", (NAMESPACE,))
             snapshot = await gather(sources, (Read(k8s.PODS),), scope, (), sandbox.clock.now())
-        del state
         pods = snapshot.seen(k8s.PODS)
         return {pod.metadata.name: pod.status.phase for pod in (pods.full if pods else ())}
-
-    async def _phases(self, sandbox: Sandbox, state: State) -> dict[str, str]:
-        return await self._pods(sandbox, state)
 
     def _judge(self, state: State, after: Diagnosis, execution: Execution, phases: dict[str, str]) -> str | None:
         """What did not come out well."""

@@ -1,6 +1,7 @@
 """Opens the state database and brings it up to date; keeps sightings. All migrations live here."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from bot.store.sightings import Sightings
 from runbooks.store import Store, StoreError
 
 HEAD = "0001"
+# Between user and host of a URL, be it one that does not parse.
+_PASSWORD = re.compile(r"(//[^:/@\s]*:)\S*@")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
             event.listen(engine, "connect", _durable)
             event.listen(engine, "begin", _immediate)
         _migrate(engine)
-    except (SQLAlchemyError, ArgumentError, OSError) as error:
+    except (SQLAlchemyError, ArgumentError, OSError, ImportError) as error:
         reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(f"The state database {url} cannot be opened: {reason}; name another with `state:`.") from None
+        what = _PASSWORD.sub(r"\1***@", f"{url} cannot be opened: {reason}")
+        raise StoreError(f"The state database {what}; name another with `state:`.") from None
     return State(Store(engine, now), Sightings(engine))
 
 

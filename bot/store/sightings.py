@@ -1,7 +1,7 @@
 """Keeps the first look at each quiet lock, so that a later look can complete it."""
 
 import msgspec
-from sqlalchemy import JSON, Column, Engine, MetaData, String, Table, delete, insert, select
+from sqlalchemy import JSON, Column, Connection, Engine, MetaData, String, Table, and_, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from diagnostics.facts.ceph import Sighting
@@ -37,19 +37,50 @@ class Sightings:
             raise StoreError(f"Earlier looks cannot be read: {error.args[0]}.") from None
         return tuple(msgspec.convert(row.sighting, Sighting) for row in found)
 
-    def keep(self, cluster: str, seen: tuple[Sighting, ...]) -> None:
-        """Replace the sightings of one cluster.
+    def keep(self, cluster: str, loaded: tuple[Sighting, ...], seen: tuple[Sighting, ...]) -> None:
+        """Keep what a look changed: `loaded` is what it began with, `seen` what it came to.
+
+        Others may have looked meanwhile. What they kept of other locks stays; of the same lock the later first look
+        stays, and a lock that they saw alive is not called quiet again: an error here may only cost another look.
 
         Raises:
             StoreError: the database cannot be written.
         """
-        rows = {(s.fsid, s.image, s.locker): msgspec.to_builtins(s) for s in seen}
+        before, after = _by_key(loaded), _by_key(seen)
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        if not changed:
+            return
         try:
             with self._engine.begin() as connection:
-                connection.execute(delete(sightings).where(sightings.c.cluster == cluster))
-                for (fsid, image, locker), row in rows.items():
-                    connection.execute(
-                        insert(sightings).values(cluster=cluster, fsid=fsid, image=image, locker=locker, sighting=row)
-                    )
+                for key in changed:
+                    _keep(connection, cluster, key, before.get(key), after.get(key))
         except SQLAlchemyError as error:
             raise StoreError(f"This look cannot be kept: {error.args[0]}.") from None
+
+
+_Key = tuple[str, str, str]
+
+
+def _by_key(given: tuple[Sighting, ...]) -> dict[_Key, Sighting]:
+    return {(s.fsid, s.image, s.locker): s for s in given}
+
+
+def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:
+    fsid, image, locker = key
+    here = and_(
+        sightings.c.cluster == cluster, sightings.c.fsid == fsid, sightings.c.image == image,
+        sightings.c.locker == locker,
+    )  # fmt: skip
+    row = connection.execute(select(sightings.c.sighting).where(here)).one_or_none()
+    held = msgspec.convert(row.sighting, Sighting) if row else None
+    if after is not None:
+        continues = before is not None and before.first_seen == after.first_seen
+        if (held is None and continues) or (held is not None and held.first_seen > after.first_seen):
+            return
+    connection.execute(delete(sightings).where(here))
+    if after is not None:
+        connection.execute(
+            insert(sightings).values(
+                cluster=cluster, fsid=fsid, image=image, locker=locker, sighting=msgspec.to_builtins(after)
+            )
+        )

@@ -147,6 +147,16 @@ class Locks(msgspec.Struct, frozen=True):
     absent: tuple[ImageSpec, ...] = ()
     free: tuple[ImageSpec, ...] = ()
 
+    def covers(self, spec: ImageSpec) -> bool:
+        """Whether this reading tells of an image, be it by a problem: if not, nobody knows whether it is locked."""
+        return (
+            spec in self.free
+            or spec in self.absent
+            or any((p.pool, p.namespace) == (spec.pool, spec.namespace) for p in self.pools)
+            or any(problem.pool == spec.pool for problem in self.problems)
+            or any(str(spec) == locked.image.spec for locked in self.images)
+        )
+
 
 class Session(msgspec.Struct, frozen=True):
     """A client's or daemon's open session with a monitor. `client` is `client.N` with N the global id."""
@@ -172,13 +182,20 @@ class Fence(msgspec.Struct, frozen=True):
 
     def covers(self, address: Address) -> bool:
         """Whether a client with this address is fenced by this entry."""
-        network, nonce = parse_fence(self.entry)
-        return ipaddress.ip_address(address.ip) in network and nonce in (0, address.nonce)
+        return self.covers_host(address.ip) or (not self._is_range and Address.parse(self.entry) == address)
 
     def covers_host(self, ip: str) -> bool:
-        """Whether every client at this IP is fenced by this entry."""
+        """Whether every client at this IP is fenced by this entry.
+
+        Ceph takes an entry for the whole host only with port 0 and nonce 0: `ip:6789/0` fences one address.
+        """
         network, nonce = parse_fence(self.entry)
-        return ipaddress.ip_address(ip) in network and nonce == 0
+        whole = self._is_range or (nonce == 0 and Address.parse(self.entry).port == 0)
+        return whole and ipaddress.ip_address(ip) in network
+
+    @property
+    def _is_range(self) -> bool:
+        return self.entry.startswith("cidr:")
 
 
 def parse_fence(entry: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from diagnostics.facts import Snapshot, ceph
+from diagnostics.facts import NotSeen, Snapshot, ceph
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.images import image_of_pod_volume, image_of_volume
 from diagnostics.facts.kubernetes import Get, List, Listing, Resource
@@ -35,18 +35,22 @@ def host_of(ip: str, snapshot: Snapshot) -> Host:
         return Host(None, "nodes could not be read")
     by_name = {node.metadata.name: node for node in nodes.full}
     direct = [node for node in nodes.full if ip in node.ips]
-    if len(direct) > 1:
-        return Host(None, f"{ip} is an address of several nodes: {', '.join(sorted(n.metadata.name for n in direct))}")
-    pods = snapshot.seen(PODS_AT)
-    rows = [row for row in (pods.rows if pods else ()) if ip in (row.pod_ip, row.host_ip)]
+    pods = snapshot[PODS_AT]
+    rows = () if isinstance(pods, NotSeen) else [row for row in pods.rows if ip in (row.pod_ip, row.host_ip)]
     own = next((f"{row.namespace}/{row.name}" for row in rows if row.pod_ip == ip != row.host_ip), None)
+    names = {node.metadata.name for node in direct} | {row.node for row in rows if row.host_ip == ip and row.node}
+    if len(names) > 1:
+        return Host(None, f"{ip} is an address of several nodes: {', '.join(sorted(names))}", own)
     if direct:
         return Host(direct[0], f"{ip} is an address of node {direct[0].metadata.name}", own)
     if own:
         return Host(None, f"{ip} is the address of pod {own}, not of a node", own)
-    hosts = {row.node for row in rows if row.host_ip == ip and row.node}
-    if len(hosts) == 1 and (name := hosts.pop()) in by_name:
+    if names and (name := names.pop()) in by_name:
         return Host(by_name[name], f"{ip} is the hostIP of a pod on node {name}")
+    if isinstance(pods, NotSeen):
+        return Host(None, f"no node names the address {ip}, and the pods at it could not be read: {pods.reason}")
+    if ip not in _looked_up(snapshot):
+        return Host(None, f"no node names the address {ip}, and it was one too many to look for pods at it")
     return Host(None, f"no node has the address {ip}")
 
 
@@ -97,8 +101,16 @@ def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
 
 
 def _pods_at(snapshot: Snapshot) -> Iterable[Get | List]:
-    ips = {locker.address.ip: None for _, locker in _lockers(snapshot)}
-    return [List(None, f"status.podIP={ip}") for ip in list(ips)[:MOST_ADDRESSES]]
+    return [List(None, f"status.podIP={ip}") for ip in _looked_up(snapshot)]
+
+
+def _looked_up(snapshot: Snapshot) -> tuple[str, ...]:
+    ips: dict[str, None] = {}
+    for _, locker in _lockers(snapshot):
+        ips[locker.address.ip] = None
+        if len(ips) == MOST_ADDRESSES:
+            break
+    return tuple(ips)
 
 
 def _claim_users(snapshot: Snapshot) -> Iterable[Get | List]:

@@ -3,7 +3,7 @@
 from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP
+from diagnostics.facts.ceph import LOCKS, OSDMAP, Address
 from diagnostics.facts.holders import (
     CLAIM_USERS,
     LEASES,
@@ -17,6 +17,7 @@ from diagnostics.facts.images import is_ceph
 from diagnostics.facts.resources import Pod, Volume
 from diagnostics.verdicts import FAR_OFF
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
+from runbooks.guards.locks import fenced_by_plan
 from runbooks.situation import CannotPlan, Situation
 
 _POD_READS = (Read(LOCKS), Read(k8s.VOLUMES), Read(CLAIM_USERS))
@@ -52,12 +53,9 @@ def object_unchanged(situation: Situation) -> Ruling:
     """Every object that the act names is still the same one, by UID."""
     if situation.act is None:
         raise CannotPlan("there is no act to judge", unknown=True)
-    present = _uids(situation)
     basis = {}
     for target in situation.act.targets:
-        if target.kind not in ("Pod", "Node"):
-            continue
-        now = present.get((target.kind, target.namespace, target.name))
+        now = _uids(target.kind, situation).get((target.namespace, target.name))
         if now is None:
             return refused(f"{target} is not there any more")
         if now != target.uid:
@@ -66,23 +64,23 @@ def object_unchanged(situation: Situation) -> Ruling:
     return allowed("the same objects by UID", **basis)
 
 
-def _uids(situation: Situation) -> dict[tuple[str, str | None, str], str]:
-    nodes, pods = situation.snapshot.seen(NODES), situation.snapshot.seen(CLAIM_USERS)
-    if nodes is None or pods is None:
-        raise CannotPlan("nodes or pods could not be read", unknown=True)
-    found: dict[tuple[str, str | None, str], str] = {
-        ("Node", None, n.metadata.name): n.metadata.uid for n in nodes.full
-    }
-    found |= {("Pod", p.metadata.namespace, p.metadata.name): p.metadata.uid for p in pods.full}
-    return found
+def _uids(kind: str, situation: Situation) -> dict[tuple[str | None, str], str]:
+    """The UIDs of all objects of a kind, by namespace and name."""
+    if kind == "Pod":
+        return {(p.metadata.namespace, p.metadata.name): p.metadata.uid for p in situation.pods()}
+    nodes = situation.snapshot[NODES]
+    if kind != "Node" or isinstance(nodes, NotSeen):
+        raise CannotPlan(f"whether a {kind} is still the same one was not read", unknown=True)
+    return {(None, n.metadata.name): n.metadata.uid for n in nodes.full}
 
 
 def old_pods(situation: Situation) -> tuple[Pod, ...]:
     """The pods of the volume that hang in Terminating on the runbook's node."""
     node = situation.params.get("node")
     return tuple(
-        pod for pod in situation.users() if pod.spec.node_name == node and pod.metadata.deletion_timestamp is not None
-    )
+        pod for pod in situation.users()
+        if node and pod.spec.node_name == node and pod.metadata.deletion_timestamp is not None
+    )  # fmt: skip
 
 
 @guard(*_POD_READS)
@@ -97,33 +95,37 @@ def old_pod_is_terminating(situation: Situation) -> Ruling:
 @guard(*_POD_READS)
 def pod_is_gone(situation: Situation) -> Ruling:
     """The pods that the act deletes are not there any more."""
-    pods = situation.snapshot.seen(CLAIM_USERS)
-    if pods is None:
-        return unknown("pods could not be read")
-    wanted = {target.uid for target in situation.act.targets} if situation.act else set()
-    left = [p.metadata.name for p in pods.full if p.metadata.uid in wanted]
+    if situation.act is None:
+        raise CannotPlan("there is no act whose pods could be gone", unknown=True)
+    wanted = {target.uid for target in situation.act.targets}
+    left = [p.metadata.name for p in situation.pods() if p.metadata.uid in wanted]
     return refused(f"still there: {', '.join(left)}") if left else allowed("gone")
 
 
 @guard(*_POD_READS, Read(OSDMAP), Read(NODES), Read(NODE_PODS))
 def every_ceph_volume_of_pod_is_fenced(situation: Situation) -> Ruling:
-    """Every Ceph volume of the pod lies behind a fence of its whole node, and it has no other volume to lose."""
+    """Every Ceph volume of the pod lies behind a fence of its whole node, and it has no other volume to lose.
+
+    The addresses that the plan fenced count too: Ceph may see the node at one that Kubernetes does not know.
+    """
     osdmap, node = situation.snapshot[OSDMAP], situation.node()
     if isinstance(osdmap, NotSeen) or node is None:
         return unknown("the blocklist or the node could not be read")
-    expected = {e for act in situation.expected if act.action == "ceph.fence" for e in act.effect["entries"]}
+    by_plan = [Address.parse(entry) for entry in fenced_by_plan(situation)]
+    expected = {
+        Address.parse(entry).ip for act in situation.expected if act.action == "ceph.fence"
+        for entry in act.effect["entries"] if Address.parse(entry).nonce == 0
+    }  # fmt: skip
     lasting = [f for f in osdmap.fences if f.until - situation.snapshot.taken_at >= FAR_OFF]
-    bare = [
-        ip for ip in node.ips
-        if not any(e in (f"{ip}:0/0", f"[{ip}]:0/0") for e in expected) and not any(f.covers_host(ip) for f in lasting)
-    ]  # fmt: skip
+    ips = dict.fromkeys((*node.ips, *(address.ip for address in by_plan)))
+    bare = [ip for ip in ips if ip not in expected and not any(f.covers_host(ip) for f in lasting)]
     if bare or not node.ips:
         return refused(f"node {node.metadata.name} is not fenced as a whole: {', '.join(bare) or 'it has no address'}")
     volumes = situation.snapshot.seen(k8s.VOLUMES)
     other = [name for pod in old_pods(situation) for name in _not_ceph(pod, volumes.full if volumes else ())]
     if other:
         return refused(*(f"volume {name} is not Ceph's: attest that {node.metadata.name} is off" for name in other))
-    return allowed(f"all addresses of {node.metadata.name} are fenced", fenced=", ".join(node.ips))
+    return allowed(f"all addresses of {node.metadata.name} are fenced", fenced=", ".join(ips))
 
 
 def _not_ceph(pod: Pod, volumes: tuple[Volume, ...]) -> list[str]:

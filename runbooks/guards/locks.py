@@ -2,14 +2,14 @@
 
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Address, Fence, parse_fence
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Address, Fence
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
 from diagnostics.verdicts import FAR_OFF, Verdict, verdict_of
 from runbooks.case import case_of
 from runbooks.fencing import Extent, Scope, scope
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.model import Risk
-from runbooks.situation import CannotPlan, Situation
+from runbooks.situation import CannotPlan, Situation, waits
 
 _LOCK_READS = (Read(LOCKS), Read(OSDMAP), Read(SESSIONS), Read(SIGHTINGS))
 _CASE_READS = (
@@ -68,7 +68,7 @@ def fence_covers_every_address(situation: Situation) -> Ruling:
     osdmap = situation.snapshot[OSDMAP]
     if isinstance(osdmap, NotSeen):
         return unknown(f"the blocklist could not be read: {osdmap.reason}")
-    wanted = _entries(situation)
+    wanted = fenced_by_plan(situation)
     if not wanted:
         return refused("this plan fenced nothing: there is no address that could be covered")
     expected = {entry for act in situation.expected if act.action == "ceph.fence" for entry in act.effect["entries"]}
@@ -79,7 +79,7 @@ def fence_covers_every_address(situation: Situation) -> Ruling:
     return allowed(f"fenced for years: {', '.join(wanted)}", covers=", ".join(wanted))
 
 
-def _entries(situation: Situation) -> list[str]:
+def fenced_by_plan(situation: Situation) -> list[str]:
     """What must be covered: what this very plan fences, not what would be decided now that it is fenced."""
     for act in (*situation.expected, *situation.done, *((situation.act,) if situation.act else ())):
         if act.action == "ceph.fence":
@@ -88,9 +88,8 @@ def _entries(situation: Situation) -> list[str]:
 
 
 def _covered(entry: str, fences: list[Fence]) -> bool:
-    network, nonce = parse_fence(entry)
-    address = Address(str(network.network_address), 0, nonce)
-    if nonce == 0:
+    address = Address.parse(entry)
+    if address.nonce == 0:
         return any(fence.covers_host(address.ip) for fence in fences)
     return any(fence.covers(address) for fence in fences)
 
@@ -123,7 +122,7 @@ def image_has_no_watcher(situation: Situation) -> Ruling:
 
 @guard(Read(LOCKS), Read(CLAIM_USERS), Read(k8s.VOLUMES), Read(NODES), Read(PODS_AT))
 def new_node_watches_image(situation: Situation) -> Ruling:
-    """The waiting pod, or its replacement, runs, and a client at its node's address has the image open."""
+    """The waiting pod, or its replacement, runs on another node, and a client at that node's address has the image open."""
     image = situation.image()
     if image is None:
         return unknown("the image is not locked by anybody: its new user is not known yet")
@@ -132,6 +131,8 @@ def new_node_watches_image(situation: Situation) -> Ruling:
     nodes = situation.snapshot.seen(NODES)
     by_name = {n.metadata.name: n for n in (nodes.full if nodes else ())}
     for pod in situation.users():
+        if pod.spec.node_name == situation.params.get("node"):
+            continue  # what the old node is said to run is hearsay
         node = by_name.get(pod.spec.node_name or "")
         ips = {*(node.ips if node else ()), pod.status.host_ip}
         watcher = next((w for w in image.watchers if w.address.ip in ips), None)
@@ -152,7 +153,7 @@ def no_pod_outside_the_fence_uses_volume(situation: Situation) -> Ruling:
     outside = [
         f"pod {pod.metadata.namespace}/{pod.metadata.name} on {pod.spec.node_name} uses the volume"
         for pod in situation.users()
-        if pod.spec.node_name != case.holder.node and not pod.is_creating and pod.status.phase != "Pending"
+        if pod.spec.node_name != case.holder.node and not waits(pod)
     ]
     if outside:
         return refused(*outside)

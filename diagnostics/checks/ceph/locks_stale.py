@@ -6,38 +6,47 @@ Mitigation: fence the old holder first, then break its lock; breaking alone does
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage
 from diagnostics.facts.holders import NODES, PODS_AT
 from diagnostics.model import Finding, Severity, Unseen
 from diagnostics.verdicts import Verdict, severity_of, sighting_of, verdict_of
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
-    """Yield one finding for each locker that is not alive, and say of each suspect what is missing."""
+    """Yield one finding for each image with lockers that are not alive, and say of each suspect what is missing."""
     locks = snapshot.seen(LOCKS)
     if locks is None:
         return
     for problem in locks.problems:
         yield Unseen(f"pool {problem.pool}", problem.reason)
     for image in locks.images:
-        for locker in image.lockers:
-            judgement = verdict_of(image, locker, snapshot)
-            severity = severity_of(image, locker, snapshot)
-            if judgement.verdict is Verdict.SUSPECT:
-                yield Unseen(f"lock {locker.client} on {image.image.spec}", f"suspect: {judgement.why}")
-            elif severity is not None:
-                sighting = sighting_of(image, locker, snapshot.seen(SIGHTINGS) or ())
-                yield Finding(
-                    subject=image.image.subject,
-                    summary=f"{image.image.spec} is locked by {locker.client} ({locker.cookie}) at {locker.address}: "
-                    f"{judgement.verdict}; {judgement.why}",
-                    cause="rbd-image-locked",
-                    since=sighting.first_seen if sighting else None,
-                    severity=severity,
-                )
+        yield from _dead_lockers(image, snapshot)
+
+
+def _dead_lockers(image: LockedImage, snapshot: Snapshot) -> Iterator[Finding | Unseen]:
+    sightings = snapshot.seen(SIGHTINGS) or ()
+    dead: list[tuple[str, Severity, datetime | None]] = []
+    for locker in image.lockers:
+        judgement = verdict_of(image, locker, snapshot)
+        severity = severity_of(image, locker, snapshot)
+        if judgement.verdict is Verdict.SUSPECT:
+            yield Unseen(f"lock {locker.client} on {image.image.spec}", f"suspect: {judgement.why}")
+        elif severity is not None:
+            sighting = sighting_of(image, locker, sightings)
+            says = f"{locker.client} ({locker.cookie}) at {locker.address}: {judgement.verdict}; {judgement.why}"
+            dead.append((says, severity, sighting.first_seen if sighting else None))
+    if dead:
+        yield Finding(
+            subject=image.image.subject,
+            summary=f"{image.image.spec} is locked by {'; and by '.join(says for says, _, _ in dead)}",
+            cause="rbd-image-locked",
+            since=min((since for _, _, since in dead if since), default=None),
+            severity=max((severity for _, severity, _ in dead), key=lambda severity: severity.rank),
+        )
 
 
 CHECK = Check(

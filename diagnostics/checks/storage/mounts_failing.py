@@ -33,7 +33,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
     waiting = {pod.metadata.uid: pod for pod in (pods.full if pods else ()) if pod.is_creating}
     told: dict[str, list[Event]] = {}
     for event in sorted(events.full if events else (), key=lambda e: e.last_seen or snapshot.taken_at):
-        fresh = event.last_seen is not None and snapshot.taken_at - event.last_seen <= FRESH
+        fresh = event.last_seen is None or snapshot.taken_at - event.last_seen <= FRESH  # no time at all: may be now
         if fresh and _about_mounts(event) and event.about.uid in waiting:
             told.setdefault(event.about.uid, []).append(event)
     for uid, siblings in told.items():

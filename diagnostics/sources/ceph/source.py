@@ -4,10 +4,8 @@ librados blocks, and some of its calls could block for ever. So the calls run in
 few at a time, and each is waited for only so long.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -18,6 +16,7 @@ from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import mon_answers
 from diagnostics.sources.ceph.locks import LockReader
 from diagnostics.sources.ceph.rados import Rados, RadosError
+from diagnostics.sources.ceph.threads import in_daemon_thread
 from diagnostics.sources.ceph.wire import MalformedReply
 
 T = TypeVar("T")
@@ -144,35 +143,18 @@ class CephSource:
             raise CouldNotLook(f"Ceph's answer could not be understood: {error}; look again") from None
 
     async def _in_a_thread(self, read: Callable[[Rados], T], connected: Rados | None = None) -> T:
-        """Run a reading in a daemon thread, which a call that never returns cannot make the process wait for."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        """Run a reading off the loop, a few at a time, and give it up when it takes too long."""
 
-        def settle(error: BaseException | None, value: Any) -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(value)
-
-        def run() -> None:
-            error: BaseException | None = None
-            value: Any = None
+        def work() -> T:
             if not self._room.acquire(timeout=self._patience):
-                return  # whoever waits has given up by now
+                raise TimeoutError
             try:
-                value = self._answer(read, connected)
-            except Exception as caught:  # noqa: BLE001 - it is raised again where it is awaited
-                error = caught
+                return self._answer(read, connected)
             finally:
                 self._room.release()
-            with suppress(RuntimeError):  # the loop has ended, and with it whoever wanted the answer
-                loop.call_soon_threadsafe(settle, error, value)
 
-        threading.Thread(target=run, name="ceph-source", daemon=True).start()
         try:
-            return await asyncio.wait_for(done, self._patience)
+            return await in_daemon_thread(work, self._patience)
         except TimeoutError:
             raise CouldNotLook(
                 f"Ceph did not answer within {self._patience:g} s: check `ceph health`, then look again"

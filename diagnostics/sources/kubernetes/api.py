@@ -69,8 +69,7 @@ async def configure(access: Access) -> Configuration:
                 f"There is no kubeconfig to look the context {access.context} up in: set KUBECONFIG."
             )
         if IN_CLUSTER_TOKEN.exists():
-            kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            return configuration
+            return _in_cluster(configuration)
         raise CouldNotLook("No Kubernetes is configured: set KUBECONFIG, or run inside a cluster.", configured=False)
     try:
         await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
@@ -81,6 +80,16 @@ async def configure(access: Access) -> Configuration:
         raise NoSuchConfiguration(f"The kubeconfig {path} cannot be used: {what}") from None
     except Exception as error:  # noqa: BLE001 - the loader raises whatever its YAML and certificate readers raise
         raise NoSuchConfiguration(f"The kubeconfig {path} does not parse: {_first_line(error)}") from None
+    return configuration
+
+
+def _in_cluster(configuration: Configuration) -> Configuration:
+    try:
+        kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except kube_config.ConfigException as error:
+        raise CouldNotLook(
+            f"The pod's own service account cannot be used ({_first_line(error)}): mount its token, or set KUBECONFIG."
+        ) from None
     return configuration
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from diagnostics.facts import Kind, Snapshot
+from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts.kubernetes import Get, List, Listing, Resource
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.kubernetes.api import Api, KubernetesError, refusal
@@ -29,8 +29,8 @@ class _ListMeta(msgspec.Struct):
 
 @cache
 def _page_of(struct: type[Any]) -> type[Any]:
-    """The shape of one page of a list of such objects."""
-    return msgspec.defstruct("Page", [("metadata", _ListMeta), ("items", list[struct] | None, None)])  # type: ignore[valid-type]
+    """The shape of one page of a list of such objects. Without `items` (null for none) it is no list, not an empty one."""
+    return msgspec.defstruct("Page", [("metadata", _ListMeta), ("items", list[struct] | None)])  # type: ignore[valid-type]
 
 
 class KubernetesSource:
@@ -54,7 +54,10 @@ class KubernetesSource:
             CouldNotLook: the server cannot be reached, or refuses, or does not know the resource.
         """
         assert isinstance(kind, Resource)
-        answers = await asyncio.gather(*(self._answer(kind, request, keep) for request in kind.requests(earlier)))
+        requests = list(kind.requests(earlier))
+        if not requests:
+            _nothing_to_ask(kind, earlier)
+        answers = await asyncio.gather(*(self._answer(kind, request, keep) for request in requests))
         full = tuple(item for listing in answers for item in listing.full)
         rows = tuple(row for listing in answers for row in listing.rows)
         return Listing(full, rows, sum(listing.scanned for listing in answers))
@@ -110,6 +113,20 @@ class KubernetesSource:
                 f"The answer for {kind.plural} from {self._api.server} is malformed ({error}): "
                 "check that this address is a Kubernetes API."
             ) from None
+
+
+def _nothing_to_ask(kind: Resource[Any], earlier: Snapshot) -> None:
+    """Tell "there is none" from "what would have led there was not seen".
+
+    Raises:
+        CouldNotLook: a kind that narrows this one could not be read.
+    """
+    for needed in kind.after:
+        if isinstance(unseen := earlier[needed], NotSeen):
+            raise CouldNotLook(
+                f"which {kind.name} to read is not known, because {needed.name} could not be read: {unseen.reason}",
+                configured=unseen.configured,
+            )
 
 
 def _collection(kind: Resource[Any], namespace: str | None) -> str:

@@ -5,6 +5,7 @@ that very client with that very cookie does not hold the lock any more, so a loc
 """
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,14 +13,15 @@ from diagnostics.facts.ceph import LOCKS
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import cls_lock
-from diagnostics.sources.ceph.rados import RadosError
+from diagnostics.sources.ceph.rados import Rados, RadosError
 from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown
 from runbooks.guards.locks import lock_unchanged
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
 _NO_SUCH = 2
-_NO_ANSWER = 110
+# Answers that say for certain that nothing was done: not permitted, denied, invalid, no such method, we are fenced.
+_REFUSALS = frozenset({1, 13, 22, 95, 108})
 
 
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa: ARG001 - the lock is the situation's
@@ -47,11 +49,15 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa
 
 
 async def apply(planned: Planned, clients: Clients) -> None:
-    """Remove the locker."""
-    await asyncio.to_thread(_break, planned, clients)
+    """Remove the locker. Once this is given up, its thread sends nothing more."""
+    given_up = threading.Event()
+    try:
+        await asyncio.to_thread(_break, planned, clients, given_up)
+    finally:
+        given_up.set()
 
 
-def _break(planned: Planned, clients: Clients) -> None:
+def _break(planned: Planned, clients: Clients, given_up: threading.Event) -> None:
     effect = planned.effect
     try:
         rados = clients.connect()
@@ -60,18 +66,29 @@ def _break(planned: Planned, clients: Clients) -> None:
     try:
         if rados.fsid != effect["fsid"]:
             raise ActFailed(f"This is Ceph {rados.fsid}, but the plan is for {effect['fsid']}; nothing was changed.")
+        _see_the_fence(rados)
+        if given_up.is_set():
+            raise ActFailed("Breaking the lock was given up before it was sent; nothing was changed.")
         request = cls_lock.encode_break(cls_lock.BreakRequest(cls_lock.RBD_LOCK, effect["client"], effect["cookie"]))
         rados.execute(effect["pool"], effect["namespace"], effect["header"], "lock", "break_lock", request)
     except RadosError as error:
         if error.errno == _NO_SUCH:
             raise ActFailed(f"{effect['client']} does not hold the lock any more; nothing was changed.") from None
-        if error.errno == _NO_ANSWER:
+        if error.errno not in _REFUSALS:
             raise OutcomeUnknown(
-                f"Ceph did not answer in time ({error}); the lock may still be broken later."
+                f"Ceph did not say whether it broke the lock ({error}); it may still be broken later."
             ) from None
         raise ActFailed(f"Ceph refused to break the lock: {error}; check the caps of the remediating user.") from None
     finally:
         rados.close()
+
+
+def _see_the_fence(rados: Rados) -> None:
+    """Write with a map that holds the fence, so that the OSD has it before the lock goes."""
+    try:
+        rados.wait_for_map()
+    except RadosError as error:
+        raise ActFailed(f"The newest OSD map did not come: {error}; nothing was changed.") from None
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:  # noqa: ARG001 - the lock is the situation's

@@ -5,34 +5,39 @@ as an undo: a frozen or cut-off writer would resume within seconds.
 """
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.facts.ceph import OSDMAP, Address, parse_fence
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
-from diagnostics.sources.ceph.rados import RadosError
+from diagnostics.sources.ceph.rados import Rados, RadosError
 from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown
 from runbooks.fencing import FENCE_LASTS, Extent
 from runbooks.guards.locks import decided, fence_covers_every_address, fence_scope_is_safe
 from runbooks.model import Risk, duration
 from runbooks.situation import CannotPlan, Planned, Situation
 
-_NO_ANSWER = 110
+# Answers that say for certain that nothing was done: not permitted, denied, invalid. Any other may come after the fact.
+_REFUSALS = frozenset({1, 13, 22})
 
 
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
     """Plan the fence that the table of scopes allows.
 
     Raises:
-        CannotPlan: the table refuses, or something that it needs was not seen.
+        CannotPlan: the table refuses, something that it needs was not seen, or the fence would end too soon.
     """
     decision = decided(situation)
     if decision.extent is Extent.REFUSE:
         raise CannotPlan(*decision.reasons, unknown=decision.unknown)
     image = situation.image()
     assert image is not None, "a decision other than refuse has an image"
-    lasts = duration(arguments["for"])
+    try:
+        lasts = duration(arguments["for"])
+    except ValueError as error:
+        raise CannotPlan(str(error)) from None
     if lasts < FENCE_LASTS:
         raise CannotPlan(
             f"a fence must last {int(FENCE_LASTS.total_seconds())}s: a shorter one lets a frozen writer resume"
@@ -49,11 +54,19 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
 
 
 async def apply(planned: Planned, clients: Clients) -> None:
-    """Add the entries, then wait until this client has the map that holds them."""
-    await asyncio.to_thread(_add, planned, clients)
+    """Add the entries, then wait until this client has the map that holds them.
+
+    The calls block in a thread that cannot be stopped. Whoever gives up on it therefore says so: it then sends nothing
+    more, and only what is on its way may land later.
+    """
+    given_up = threading.Event()
+    try:
+        await asyncio.to_thread(_add, planned, clients, given_up)
+    finally:
+        given_up.set()
 
 
-def _add(planned: Planned, clients: Clients) -> None:
+def _add(planned: Planned, clients: Clients, given_up: threading.Event) -> None:
     try:
         rados = clients.connect()
     except (RadosError, CouldNotLook) as error:
@@ -63,20 +76,39 @@ def _add(planned: Planned, clients: Clients) -> None:
             raise ActFailed(
                 f"This is Ceph {rados.fsid}, but the plan is for {planned.targets[0].uid}; nothing was changed."
             )
-        for entry in planned.effect["entries"]:
+        entries = planned.effect["entries"]
+        for entry in entries:
             _validate(entry, rados.own_ips())
-            command = {
-                "prefix": "osd blocklist", "blocklistop": "add", "addr": entry,
-                "expire": float(planned.effect["seconds"]), "format": "json",
-            }  # fmt: skip
-            rados.mon(command)
-        rados.wait_for_map()
-    except RadosError as error:
-        if error.errno == _NO_ANSWER:
-            raise OutcomeUnknown(f"Ceph did not answer the fence in time ({error}); it may still be set.") from None
-        raise ActFailed(f"Ceph refused the fence: {error}; check the caps of the remediating user.") from None
+        for number, entry in enumerate(entries):
+            if given_up.is_set():
+                raise OutcomeUnknown(f"The fence was given up before {entry}; what was sent before may still be set.")
+            _fence(rados, entry, planned.effect["seconds"], entries[:number])
+        _wait_for_map(rados)
     finally:
         rados.close()
+
+
+def _fence(rados: Rados, entry: str, seconds: int, before: list[str]) -> None:
+    """Add one entry; `before` are those that are set already."""
+    command = {
+        "prefix": "osd blocklist", "blocklistop": "add", "addr": entry, "expire": float(seconds), "format": "json",
+    }  # fmt: skip
+    try:
+        rados.mon(command)
+    except RadosError as error:
+        if error.errno not in _REFUSALS:
+            raise OutcomeUnknown(f"Ceph did not say whether it set the fence ({error}); it may still be set.") from None
+        set_already = f" {', '.join(before)} is set already and stays." if before else " Nothing was changed."
+        raise ActFailed(
+            f"Ceph refused to fence {entry}: {error}; check the caps of the remediating user.{set_already}"
+        ) from None
+
+
+def _wait_for_map(rados: Rados) -> None:
+    try:
+        rados.wait_for_map()
+    except RadosError as error:
+        raise OutcomeUnknown(f"The fence was sent, but the map that holds it did not come ({error}).") from None
 
 
 def _validate(entry: str, own_ips: tuple[str, ...]) -> None:

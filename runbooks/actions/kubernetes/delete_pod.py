@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.facts import Read
+from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.holders import CLAIM_USERS
 from runbooks.actions import Action, Clients, Write
 from runbooks.actions.outcomes import telling_outcome
@@ -43,10 +44,10 @@ async def apply(planned: Planned, clients: Clients) -> None:
 
 def done(planned: Planned, situation: Situation) -> bool | None:
     """Whether the pod is gone or going; None where pods were not seen."""
-    pods = situation.snapshot.seen(CLAIM_USERS)
-    if pods is None:
+    try:
+        left = [p for p in situation.pods() if p.metadata.uid == planned.targets[0].uid]
+    except CannotPlan:
         return None
-    left = [p for p in pods.full if p.metadata.uid == planned.targets[0].uid]
     return all(p.metadata.deletion_timestamp is not None for p in left)
 
 
@@ -54,7 +55,7 @@ ACTION = Action(
     risk=Risk.LOW,
     parameters=frozenset({"pod"}),
     required=frozenset({"pod"}),
-    reads=(Read(CLAIM_USERS),),
+    reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
     writes=(Write("", "pods", "delete"),),
     plan=plan,
     apply=apply,

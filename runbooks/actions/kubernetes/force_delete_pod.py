@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.facts import Read
+from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.holders import CLAIM_USERS
 from runbooks.actions import Action, Clients, Write
 from runbooks.actions.outcomes import telling_outcome
@@ -51,10 +52,10 @@ async def apply(planned: Planned, clients: Clients) -> None:
 
 def done(planned: Planned, situation: Situation) -> bool | None:
     """Whether all of them are gone; None where pods were not seen."""
-    pods = situation.snapshot.seen(CLAIM_USERS)
-    if pods is None:
+    try:
+        left = {p.metadata.uid for p in situation.pods()}
+    except CannotPlan:
         return None
-    left = {p.metadata.uid for p in pods.full}
     return not any(target.uid in left for target in planned.targets)
 
 
@@ -62,7 +63,7 @@ ACTION = Action(
     risk=Risk.HIGH,
     parameters=frozenset({"image", "node"}),
     required=frozenset({"node"}),
-    reads=(Read(CLAIM_USERS),),
+    reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
     writes=(Write("", "pods", "delete"),),
     plan=plan,
     apply=apply,

@@ -1,0 +1,139 @@
+"""Who somebody is, what they may do, and which addresses and identities a cluster gets."""
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bot import wiring
+from bot.settings import CephSettings, ClusterSettings, KubernetesSettings, PersonSettings, Settings
+from diagnostics.sources.kubernetes.api import Access
+
+NAMES = ("SUDO_USER", "LOGNAME", "USER")
+
+
+def as_user(monkeypatch: pytest.MonkeyPatch, uid: int, name: str | None, **environment: str) -> None:
+    def entry(asked: int) -> SimpleNamespace:
+        assert asked == uid
+        if name is None:
+            raise KeyError(asked)
+        return SimpleNamespace(pw_name=name)
+
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(pwd, "getpwuid", entry)
+    for variable in NAMES:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+
+
+def test_an_ordinary_users_environment_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 1000, "mallory", LOGNAME="bob", USER="bob", SUDO_USER="bob")
+    assert wiring.login() == "mallory"
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"SUDO_USER": "alice", "LOGNAME": "bob", "USER": "carol"}, "alice"),
+        ({"LOGNAME": "bob", "USER": "carol"}, "bob"),
+        ({"USER": "carol"}, "carol"),
+        ({"SUDO_USER": "", "LOGNAME": ""}, "root"),
+        ({}, "root"),
+    ],
+)
+def test_root_says_for_whom_it_works(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str) -> None:
+    as_user(monkeypatch, 0, "root", **environment)
+    assert wiring.login() == name
+
+
+def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 54321, None, LOGNAME="bob")
+    assert wiring.login() == "uid-54321"
+
+
+PEOPLE = Settings(people={"cli:bob": PersonSettings(roles=("approver",), namespaces=("shop",))})
+
+
+def test_a_known_person_has_the_roles_and_namespaces_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 1000, "bob")
+    bob = wiring.person(PEOPLE)
+    assert (bob.id, bob.roles, bob.namespaces) == ("cli:bob", {"approver"}, {"shop"})
+    assert wiring.person(PEOPLE, "cli:bob") == bob
+
+
+def test_an_unknown_person_is_a_viewer_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 1000, "eve")
+    assert wiring.person(PEOPLE).roles == {"viewer"}
+    assert wiring.person(PEOPLE.model_copy(update={"unknown_people": "nobody"})).roles == frozenset()
+
+
+def test_a_name_without_its_origin_is_another_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_user(monkeypatch, 1000, "cli:bob")
+    assert wiring.person(PEOPLE).roles == {"viewer"}
+
+
+def settings(kubernetes: KubernetesSettings | None, ceph: CephSettings | None = None) -> Settings:
+    return Settings(clusters={"prod": ClusterSettings(kubernetes=kubernetes, ceph=ceph)})
+
+
+def test_writing_uses_its_own_identity_where_one_is_named() -> None:
+    own = settings(KubernetesSettings(kubeconfig="read", context="a", remediate_kubeconfig="write"))
+    made = wiring.target(own)
+    assert (made.kubernetes, made.remediate) == (Access("read", "a"), Access("write", None))
+    one = wiring.target(settings(KubernetesSettings(kubeconfig="both")))
+    assert one.kubernetes == one.remediate == Access("both", None)
+    context = wiring.target(settings(KubernetesSettings(kubeconfig="k", context="a", remediate_context="b")))
+    assert context.remediate == Access("k", "b")
+
+
+def test_a_context_on_the_command_line_never_writes_to_another_cluster_than_it_reads() -> None:
+    for writes in ({"remediate_context": "a-admin"}, {"remediate_kubeconfig": "admin"}):
+        made = wiring.target(settings(KubernetesSettings(kubeconfig="k", context="a", **writes)), context="b")
+        assert made.kubernetes == made.remediate == Access("k", "b")
+    plain = wiring.target(settings(KubernetesSettings(kubeconfig="k", context="a")), context="b")
+    assert plain.kubernetes == plain.remediate == Access("k", "b")
+
+
+def test_a_ceph_conf_on_the_command_line_never_writes_to_another_cluster_than_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write, other = (tmp_path / name for name in ("read.conf", "write.conf", "other.conf"))
+    for file in (read, write, other):
+        file.touch()
+    used: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        wiring, "LibRados", lambda conf, user: SimpleNamespace(connect=lambda: used.append((conf, user)))
+    )
+    own = settings(None, CephSettings(conf=str(read), user="r", remediate_conf=str(write), remediate_user="w"))
+    for made in (wiring.target(own), wiring.target(own, ceph_conf=str(other))):
+        assert made.connect_ceph is not None
+        assert made.remediate_ceph is not None
+        made.connect_ceph()
+        made.remediate_ceph()
+    assert used == [(str(read), "r"), (str(write), "w"), (str(other), "r"), (str(other), "w")]
+
+
+def test_ceph_conf_is_the_options_then_the_configurations_then_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option, configured, environment = (tmp_path / name for name in ("option", "configured", "environment"))
+    for file in (option, configured, environment):
+        file.touch()
+    monkeypatch.setenv("CEPH_CONF", str(environment))
+    ceph = CephSettings(conf=str(configured))
+    assert wiring.target(settings(None, ceph), ceph_conf=str(option)).ceph_conf == str(option)
+    assert wiring.target(settings(None, ceph)).ceph_conf == str(configured)
+    assert wiring.target(settings(None)).ceph_conf == str(environment)
+    monkeypatch.delenv("CEPH_CONF")
+    monkeypatch.setattr("bot.settings.CEPH_CONF", tmp_path / "none")
+    assert wiring.target(settings(None)).connect_ceph is None
+
+
+def test_pools_on_the_command_line_go_before_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "conf").touch()
+    own = settings(None, CephSettings(conf=str(tmp_path / "conf"), pools=("a", "b")))
+    assert wiring.target(own).pools == ("a", "b")
+    assert wiring.target(own, pools=("c",)).pools == ("c",)

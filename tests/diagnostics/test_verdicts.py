@@ -1,0 +1,496 @@
+"""The verdict table, row by row, and what ends or keeps the first of two looks."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diagnostics.facts import NotSeen, Snapshot
+from diagnostics.facts.ceph import (
+    LOCKS,
+    OSDMAP,
+    SESSIONS,
+    SIGHTINGS,
+    Address,
+    Fence,
+    Image,
+    ImageSpec,
+    LockedImage,
+    Locker,
+    Locks,
+    OsdMap,
+    PoolProblem,
+    PoolScan,
+    Session,
+    Sessions,
+    Sighting,
+    Watcher,
+)
+from diagnostics.facts.holders import NODES, PODS_AT
+from diagnostics.facts.kubernetes import Listing
+from diagnostics.facts.resources import Meta, Node, NodeAddress, NodeInfo, NodeStatus
+from diagnostics.model import Scope, Severity
+from diagnostics.verdicts import Verdict, fences_of, judge, look, sessions_of, severity_of, verdict_of
+
+NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
+FSID = "6e42f353-fa1b-5024-b021-e52863cf03bd"
+IP, ELSEWHERE = "10.47.136.60", "10.46.181.146"
+KUBELET = Locker("client.24128", "kubelet_lock_magic_node1", Address(IP, 0, 1864102866))
+LIBRBD = Locker("client.4117", "auto 140", Address(IP, 0, 77))
+IMAGE = Image(FSID, "mioss", "", "index-api-image", 1, "index-api-image.rbd")
+NO_FENCE = OsdMap(FSID, frozenset(), (), (), ())
+NO_SESSION = Sessions(())
+NO_PODS: Listing[Any] = Listing(())
+
+
+def image(*watchers: Watcher, lockers: tuple[Locker, ...] = (KUBELET,), **more: Any) -> LockedImage:
+    return msgspec.structs.replace(LockedImage(IMAGE, True, "", lockers, watchers, pg="1.2a", primary=3), **more)
+
+
+def watcher(client: str, address: str) -> Watcher:
+    return Watcher(client, Address.parse(address))
+
+
+def fence(entry: str, hours: float = 43_829) -> OsdMap:
+    return msgspec.structs.replace(NO_FENCE, fences=(Fence(entry, NOW + timedelta(hours=hours)),))
+
+
+def session(entity: str, client: str, ip: str = IP) -> Sessions:
+    return Sessions((Session(entity, client, ip, "a"),))
+
+
+def first_seen(seconds_ago: float, **more: Any) -> Sighting:
+    seen = Sighting(FSID, IMAGE.spec, KUBELET.name, NOW - timedelta(seconds=seconds_ago), primary=3)
+    return msgspec.structs.replace(seen, **more)
+
+
+def judged(
+    locker: Locker = KUBELET,
+    of: LockedImage | None = None,
+    osdmap: OsdMap | NotSeen = NO_FENCE,
+    sessions: Sessions | NotSeen = NO_SESSION,
+    seen_before: float | None = 31,
+) -> Verdict:
+    sighting = None if seen_before is None else first_seen(seen_before, locker=locker.name)
+    return judge(of or image(lockers=(locker,)), locker, osdmap, sessions, sighting, NOW).verdict
+
+
+@pytest.mark.parametrize("locker", [KUBELET, LIBRBD])
+def test_a_locker_that_watches_is_alive_by_its_client_id_and_by_its_address(locker: Locker) -> None:
+    by_id = watcher(locker.client, f"{ELSEWHERE}:0/9")
+    by_address = watcher("client.999", str(locker.address))
+    assert judged(locker, image(by_id)) == Verdict.LIVE
+    assert judged(locker, image(by_address)) == Verdict.LIVE
+    assert judged(locker, image(watcher("client.5", f"{ELSEWHERE}:0/1"), by_id)) == Verdict.LIVE
+
+
+def test_another_client_of_the_same_host_keeps_an_advisory_lock_alive_but_not_a_managed_one() -> None:
+    krbd = watcher("client.24131", f"{IP}:0/555")
+    assert judged(KUBELET, image(krbd)) == Verdict.LIVE
+    assert judged(LIBRBD, image(krbd)) == Verdict.IN_USE_ELSEWHERE
+    assert judged(KUBELET, image(watcher("client.5", f"{ELSEWHERE}:0/1"), krbd)) == Verdict.LIVE
+
+
+@pytest.mark.parametrize("locker", [KUBELET, LIBRBD])
+def test_a_watcher_on_other_hosts_only_leaves_the_decision_to_a_person(locker: Locker) -> None:
+    other = image(watcher("client.5", f"{ELSEWHERE}:0/1"))
+    assert judged(locker, other) == Verdict.IN_USE_ELSEWHERE
+    assert judged(locker, other, fence(f"{IP}:0/0")) == Verdict.IN_USE_ELSEWHERE
+
+
+@pytest.mark.parametrize("sessions", [NO_SESSION, NotSeen("no caps"), session("client.admin", LIBRBD.client)])
+def test_a_lasting_fence_makes_fenced_whatever_the_sessions_say(sessions: Sessions | NotSeen) -> None:
+    assert judged(KUBELET, osdmap=fence(f"{IP}:0/0"), sessions=sessions, seen_before=None) == Verdict.FENCED
+    assert judged(LIBRBD, osdmap=fence(str(LIBRBD.address)), sessions=sessions, seen_before=None) == Verdict.FENCED
+
+
+@pytest.mark.parametrize(
+    ("entry", "advisory", "managed"),
+    [
+        (f"{IP}:0/0", True, True),
+        (f"{IP}:0/77", False, True),
+        (f"{IP}:0/1864102866", False, False),
+        (f"{IP}:0/78", False, False),
+        (f"{ELSEWHERE}:0/0", False, False),
+        (f"v1:{IP}:0/0", True, True),
+        ("cidr:10.47.136.0:0/24", True, True),
+        (f"cidr:{IP}:0/32", True, True),
+        ("cidr:10.47.136.0:0/27", False, False),
+        ("cidr:[2001:db8::]:0/64", False, False),
+        # Ceph takes an entry for a whole host only with port 0 too.
+        (f"{IP}:6789/0", False, False),
+        (f"{IP}:6800/77", False, False),
+    ],
+)
+def test_an_advisory_lock_is_fenced_by_its_whole_host_only_a_managed_one_by_its_address(
+    entry: str, advisory: bool, managed: bool
+) -> None:
+    verdicts = [judged(locker, osdmap=fence(entry)) for locker in (KUBELET, LIBRBD)]
+    expected = [Verdict.FENCED if advisory else Verdict.STALE, Verdict.FENCED if managed else Verdict.STALE_MANAGED]
+    assert verdicts == expected
+
+
+def test_an_ipv6_host_is_fenced_by_its_range() -> None:
+    locker = Locker("client.1", "a person's", Address.parse("[2001:db8::7]:0/5"))
+    assert judged(locker, osdmap=fence("cidr:[2001:db8::]:0/64")) == Verdict.FENCED
+    assert judged(locker, osdmap=fence("[2001:db8::7]:0/0")) == Verdict.FENCED
+    assert judged(locker, osdmap=fence("cidr:[2001:db8:1::]:0/64")) == Verdict.STALE
+
+
+@pytest.mark.parametrize(
+    ("hours", "verdict"),
+    [(24, Verdict.FENCED), (23.99, Verdict.STALE), (1, Verdict.STALE), (0, Verdict.STALE), (-1, Verdict.STALE)],
+)
+def test_a_fence_that_ends_within_a_day_is_none(hours: float, verdict: Verdict) -> None:
+    assert judged(osdmap=fence(f"{IP}:0/0", hours)) == verdict
+
+
+def test_the_fence_that_lasts_counts_beside_one_that_ends_soon() -> None:
+    soon, late = fence(f"{IP}:0/0", 1).fences, fence("cidr:10.47.136.0:0/24").fences
+    assert judged(osdmap=msgspec.structs.replace(NO_FENCE, fences=soon + late)) == Verdict.FENCED
+
+
+def test_fences_that_have_run_out_cover_nothing() -> None:
+    assert fences_of(KUBELET.address, fence(f"{IP}:0/0", -1).fences, NOW, host=True) == ()
+    assert fences_of(KUBELET.address, fence(f"{IP}:0/0", 0).fences, NOW, host=True) == ()
+
+
+def test_a_session_of_the_managed_locker_itself_shows_it_alive_or_cut_off() -> None:
+    moved = session("client.admin", LIBRBD.client, ELSEWHERE)
+    assert judged(LIBRBD, sessions=moved) == Verdict.ALIVE_OR_CUT_OFF
+    assert judged(LIBRBD, sessions=session("client.admin", "client.5", IP)) == Verdict.STALE_MANAGED
+
+
+def test_any_client_session_from_the_host_shows_an_advisory_holder_alive_or_cut_off() -> None:
+    assert judged(KUBELET, sessions=session("client.admin", "client.24131")) == Verdict.ALIVE_OR_CUT_OFF
+    # The command that took the lock never has a session: its id proves nothing, wherever it turns up.
+    assert judged(KUBELET, sessions=session("client.admin", KUBELET.client, ELSEWHERE)) == Verdict.STALE
+
+
+@pytest.mark.parametrize("daemon", ["mon.a", "osd.3", "mgr.x", "mds.fs.a"])
+def test_a_daemon_of_the_same_host_is_no_writer(daemon: str) -> None:
+    assert judged(KUBELET, sessions=session(daemon, "client.24131")) == Verdict.STALE
+
+
+@pytest.mark.parametrize("entity", ["", "unknown.0", "client.rgw.a", "client.csi-rbd-node"])
+def test_a_session_that_is_no_daemons_may_be_the_writers(entity: str) -> None:
+    assert judged(KUBELET, sessions=session(entity, "client.24131")) == Verdict.ALIVE_OR_CUT_OFF
+    assert len(sessions_of(KUBELET, session(entity, "client.24131"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("blind", "says"),
+    [
+        ({"of": image(watchers=None, watchers_unseen="osd 3 is silent")}, "osd 3 is silent"),
+        ({"of": image(watchers=None)}, "nobody said why"),
+        ({"osdmap": NotSeen("no caps for osd dump")}, "no caps for osd dump"),
+        ({"sessions": NotSeen("no caps for sessions")}, "no caps for sessions"),
+        ({"sessions": Sessions((), {"b": "timed out"})}, "mon b: timed out"),
+        ({"of": image(primary=None)}, "primary"),
+    ],
+)
+def test_whatever_could_not_be_looked_at_leaves_a_suspect_even_at_the_second_look(
+    blind: dict[str, Any], says: str
+) -> None:
+    given = {"of": image(), "osdmap": NO_FENCE, "sessions": NO_SESSION, **blind}
+    judgement = judge(given["of"], KUBELET, given["osdmap"], given["sessions"], first_seen(9_000), NOW)
+    assert judgement.verdict == Verdict.SUSPECT
+    assert says in judgement.why
+    assert not judgement.quiet, "a blind look is no look"
+
+
+def test_watchers_that_could_not_be_read_leave_a_suspect_even_behind_a_fence() -> None:
+    assert judged(of=image(watchers=None), osdmap=fence(f"{IP}:0/0")) == Verdict.SUSPECT
+
+
+def test_one_silent_mon_does_not_hide_a_session_that_another_told() -> None:
+    told = msgspec.structs.replace(session("client.admin", "client.24131"), silent={"b": "timed out"})
+    assert judged(KUBELET, sessions=told) == Verdict.ALIVE_OR_CUT_OFF
+
+
+@pytest.mark.parametrize("locker", [KUBELET, LIBRBD])
+@pytest.mark.parametrize("seconds", [None, 0, 29.9, 30, -3600])
+def test_one_look_or_two_within_thirty_seconds_leave_a_suspect(locker: Locker, seconds: float | None) -> None:
+    judgement = judge(
+        image(), locker, NO_FENCE, NO_SESSION, None if seconds is None else first_seen(seconds), NOW
+    )  # fmt: skip
+    assert judgement.verdict == Verdict.SUSPECT
+    assert judgement.quiet
+    assert "look again after 30 s" in judgement.why
+
+
+def test_two_quiet_looks_more_than_thirty_seconds_apart_make_it_stale() -> None:
+    assert judged(KUBELET, seen_before=30.1) == Verdict.STALE
+    assert judged(LIBRBD, seen_before=30.1) == Verdict.STALE_MANAGED
+
+
+# --- Severity
+
+
+def snapshot(
+    *images: LockedImage, at: datetime = NOW, locks: Locks | NotSeen | None = None, osdmap: OsdMap | NotSeen = NO_FENCE,
+    sessions: Sessions | NotSeen = NO_SESSION, nodes: tuple[Node, ...] | NotSeen = (), pods_at: Any = NO_PODS,
+    sightings: tuple[Sighting, ...] = (),
+) -> Snapshot:  # fmt: skip
+    return (
+        Snapshot("c", at, Scope("c"))
+        .with_fact(LOCKS, locks or Locks(FSID, images))
+        .with_fact(OSDMAP, osdmap)
+        .with_fact(SESSIONS, sessions)
+        .with_fact(NODES, nodes if isinstance(nodes, NotSeen) else Listing(nodes))
+        .with_fact(PODS_AT, pods_at)
+        .with_fact(SIGHTINGS, sightings)
+    )
+
+
+def severity(locker: Locker, of: LockedImage, **facts: Any) -> tuple[Verdict, Severity | None]:
+    seen = snapshot(of, sightings=(first_seen(60, locker=locker.name),), **facts)
+    return verdict_of(of, locker, seen).verdict, severity_of(of, locker, seen)
+
+
+def test_only_a_live_lock_and_a_managed_stale_one_are_in_order() -> None:
+    elsewhere = image(watcher("client.5", f"{ELSEWHERE}:0/1"))
+    assert severity(KUBELET, image(watcher(KUBELET.client, f"{IP}:0/1"))) == (Verdict.LIVE, None)
+    assert severity(KUBELET, elsewhere) == (Verdict.IN_USE_ELSEWHERE, Severity.WARNING)
+    assert severity(KUBELET, image(), osdmap=fence(f"{IP}:0/0")) == (Verdict.FENCED, Severity.WARNING)
+    assert severity(KUBELET, image(), sessions=NotSeen("?")) == (Verdict.SUSPECT, Severity.WARNING)
+    assert severity(KUBELET, image()) == (Verdict.STALE, Severity.WARNING)
+    alive = severity(KUBELET, image(), sessions=session("client.admin", "client.1"))
+    assert alive == (Verdict.ALIVE_OR_CUT_OFF, Severity.CRITICAL)
+    assert severity(LIBRBD, image(lockers=(LIBRBD,))) == (Verdict.STALE_MANAGED, None)
+
+
+@pytest.mark.parametrize(
+    ("osdmap", "counts"),
+    [
+        (fence(str(LIBRBD.address), 1), True),
+        (fence(str(LIBRBD.address), 23.9), True),
+        (fence(str(LIBRBD.address), -0.1), False),
+        (fence(f"{IP}:0/999", 1), False),
+        (NO_FENCE, False),
+    ],
+)
+def test_a_managed_stale_lock_counts_only_while_its_fence_ends_within_a_day(osdmap: OsdMap, counts: bool) -> None:
+    found = severity(LIBRBD, image(lockers=(LIBRBD,)), osdmap=osdmap)
+    assert found == (Verdict.STALE_MANAGED, Severity.WARNING if counts else None)
+
+
+# --- Sightings
+
+
+def node(boot: str = "boot-1", ip: str = IP, name: str = "node1") -> Node:
+    return Node(
+        Meta(name, uid=f"uid-{name}"),
+        status=NodeStatus(addresses=(NodeAddress("InternalIP", ip),), node_info=NodeInfo(boot)),
+    )
+
+
+def began(**more: Any) -> Sighting:
+    """A first look, 20 s ago, at a node that has not changed since."""
+    return first_seen(20, node="node1", boot="boot-1", ips=(IP,), **more)
+
+
+def test_a_quiet_lock_begins_a_sighting_with_what_must_not_change() -> None:
+    (made,) = look(snapshot(image(), nodes=(node(),)), ())
+    assert made == Sighting(FSID, IMAGE.spec, KUBELET.name, NOW, 3, "node1", "boot-1", (IP,))
+
+
+def test_a_sighting_continues_while_nothing_changes() -> None:
+    before = began()
+    assert look(snapshot(image(), nodes=(node(),)), (before,)) == (before,)
+
+
+def test_each_locker_has_a_sighting_of_its_own() -> None:
+    made = look(snapshot(image(lockers=(KUBELET, LIBRBD))), (first_seen(20),))
+    assert [(s.locker, s.first_seen) for s in made] == [
+        (KUBELET.name, NOW - timedelta(seconds=20)), (LIBRBD.name, NOW),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (node(boot="boot-2"),),
+        (node(ip="10.47.136.61"),),  # it came back with another address: nobody has the old one now
+        (node(name="node9"),),  # another machine got the address
+        (node(), node(name="node9")),
+        (),
+    ],
+)
+def test_a_node_that_changed_begins_the_sighting_anew(nodes: tuple[Node, ...]) -> None:
+    (made,) = look(snapshot(image(), nodes=nodes), (began(),))
+    assert made.first_seen == NOW
+
+
+def test_a_further_address_of_the_node_begins_the_sighting_anew() -> None:
+    more = NodeStatus(
+        addresses=(NodeAddress("InternalIP", IP), NodeAddress("ExternalIP", "192.0.2.7")), node_info=NodeInfo("boot-1")
+    )
+    (made,) = look(snapshot(image(), nodes=(msgspec.structs.replace(node(), status=more),)), (began(),))
+    assert (made.first_seen, made.ips) == (NOW, (IP, "192.0.2.7"))
+
+
+def test_a_first_look_that_did_not_know_the_node_cannot_vouch_for_it() -> None:
+    (made,) = look(snapshot(image(), nodes=(node(),)), (first_seen(20),))
+    assert made == Sighting(FSID, IMAGE.spec, KUBELET.name, NOW, 3, "node1", "boot-1", (IP,))
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [{"nodes": NotSeen("forbidden")}, {"nodes": NotSeen("forbidden"), "pods_at": NotSeen("x")},
+     {"nodes": (), "pods_at": NotSeen("x")}],
+)  # fmt: skip
+def test_a_look_that_does_not_see_nodes_keeps_what_was_known_of_them(blind: dict[str, Any]) -> None:
+    assert look(snapshot(image(), **blind), (began(),)) == (began(),)
+
+
+def test_another_primary_begins_the_sighting_anew() -> None:
+    (made,) = look(snapshot(image(primary=4)), (first_seen(3_600),))
+    assert (made.first_seen, made.primary) == (NOW, 4)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"images": (image(watcher(KUBELET.client, f"{IP}:0/1")),)},
+        {"images": (image(watcher("client.24131", f"{IP}:0/1")),)},
+        {"sessions": session("client.admin", "client.24131")},
+    ],
+)
+def test_a_sign_of_life_ends_the_sighting(facts: dict[str, Any]) -> None:
+    facts = {"images": (image(),), **facts}
+    assert look(snapshot(*facts.pop("images"), **facts), (first_seen(3_600),)) == ()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"images": (image(watchers=None),)},
+        {"images": (image(primary=None),)},
+        {"images": (image(watcher("client.5", f"{ELSEWHERE}:0/1")),)},
+        {"osdmap": NotSeen("?")},
+        {"sessions": NotSeen("?")},
+        {"sessions": Sessions((), {"b": "timed out"})},
+        {"osdmap": fence(f"{IP}:0/0")},
+        {"locks": NotSeen("?")},
+        {"locks": Locks(FSID, (), problems=(PoolProblem("mioss", "timed out"),))},
+        {"locks": Locks(FSID, (), (PoolScan("mioss", "", 3, 0),), (PoolProblem("mioss", "one image: timed out"),))},
+        {"locks": Locks(FSID, (), (PoolScan("mioss", "team", 3, 0), PoolScan("kube", "", 3, 0)))},
+        {
+            "locks": Locks(
+                "another-fsid", (), (PoolScan("mioss", "", 3, 0),), free=(ImageSpec("mioss", "", IMAGE.name),)
+            )
+        },
+        {"locks": Locks("", ())},
+    ],
+)
+def test_a_blind_look_and_one_at_something_else_keep_the_sighting(facts: dict[str, Any]) -> None:
+    facts = {"images": (image(),), **facts}
+    before = first_seen(20)
+    assert look(snapshot(*facts.pop("images"), **facts), (before,)) == (before,)
+
+
+@pytest.mark.parametrize(
+    "locks",
+    [
+        Locks(FSID, (), free=(ImageSpec("mioss", "", IMAGE.name),)),
+        Locks(FSID, (), absent=(ImageSpec("mioss", "", IMAGE.name),)),
+        Locks(FSID, (), (PoolScan("mioss", "", 3, 0),)),
+        Locks(FSID, (image(lockers=(Locker("client.9", KUBELET.cookie, KUBELET.address),)),)),
+    ],
+)
+def test_a_lock_that_is_no_longer_held_ends_its_sighting(locks: Locks) -> None:
+    left = look(snapshot(locks=locks), (first_seen(20),))
+    assert KUBELET.name not in {s.locker for s in left}
+
+
+def test_a_lock_in_a_namespace_is_forgotten_when_that_namespace_was_walked() -> None:
+    inside = first_seen(20, image="mioss/team/x")
+    walked = Locks(FSID, (), (PoolScan("mioss", "team", 3, 0),))
+    assert look(snapshot(locks=walked), (inside, first_seen(20))) == (first_seen(20),)
+
+
+# --- Properties
+
+WATCHERS = st.sampled_from([
+    watcher(KUBELET.client, f"{ELSEWHERE}:0/9"), watcher("client.24131", f"{IP}:0/555"),
+    watcher("client.5", f"{ELSEWHERE}:0/1"), watcher(LIBRBD.client, f"{IP}:0/77"),
+])  # fmt: skip
+FENCES = st.builds(
+    lambda entry, hours: Fence(entry, NOW + timedelta(hours=hours)),
+    st.sampled_from([f"{IP}:0/0", f"{IP}:0/77", f"{IP}:6789/0", f"{ELSEWHERE}:0/0", "cidr:10.47.0.0:0/16"]),
+    st.sampled_from([-1, 0, 1, 23, 24, 43_829]),
+)
+OSDMAPS = st.one_of(
+    st.just(NotSeen("?")),
+    st.lists(FENCES, max_size=3).map(lambda f: msgspec.structs.replace(NO_FENCE, fences=tuple(f))),
+)
+SESSION = st.builds(
+    Session, st.sampled_from(["client.admin", "osd.3", ""]),
+    st.sampled_from([KUBELET.client, LIBRBD.client, "client.5"]), st.sampled_from([IP, ELSEWHERE]), st.just("a"),
+)  # fmt: skip
+SESSIONS_SEEN = st.one_of(
+    st.just(NotSeen("?")),
+    st.builds(
+        lambda opened, silent: Sessions(tuple(opened), silent),
+        st.lists(SESSION, max_size=2), st.sampled_from([{}, {"b": "timed out"}]),
+    ),
+)  # fmt: skip
+IMAGES = st.builds(
+    lambda watchers, primary: image(watchers=watchers, primary=primary),
+    st.one_of(st.none(), st.lists(WATCHERS, max_size=2).map(tuple)), st.sampled_from([None, 3, 3, 3]),
+)  # fmt: skip
+LOOKS = st.one_of(st.none(), st.sampled_from([-60, 0, 30, 31, 86_400]).map(first_seen))
+DEAD = (Verdict.STALE, Verdict.STALE_MANAGED, Verdict.FENCED)
+
+
+@settings(max_examples=400, deadline=None)
+@given(IMAGES, st.sampled_from([KUBELET, LIBRBD]), OSDMAPS, SESSIONS_SEEN, LOOKS)
+def test_no_verdict_calls_a_lock_dead_unless_everything_that_could_show_life_was_seen_and_showed_none(
+    of: LockedImage, locker: Locker, osdmap: OsdMap | NotSeen, sessions: Sessions | NotSeen, sighting: Sighting | None
+) -> None:
+    judgement = judge(of, locker, osdmap, sessions, sighting, NOW)
+    assert judgement.why
+    if judgement.verdict in DEAD:
+        assert of.watchers == ()
+        assert isinstance(osdmap, OsdMap)
+    if judgement.verdict is Verdict.FENCED:
+        assert isinstance(osdmap, OsdMap)
+        whole = {f"{IP}:0/0", "cidr:10.47.0.0:0/16"} | ({f"{IP}:0/77"} if locker is LIBRBD else set())
+        assert any(f.entry in whole and f.until >= NOW + timedelta(hours=24) for f in osdmap.fences)
+    if judgement.verdict in (Verdict.STALE, Verdict.STALE_MANAGED):
+        assert isinstance(sessions, Sessions)
+        assert not sessions.silent
+        assert not sessions_of(locker, sessions)
+        assert of.primary is not None
+        assert sighting is not None
+        assert NOW - sighting.first_seen > timedelta(seconds=30)
+        assert (judgement.verdict is Verdict.STALE_MANAGED) == (locker is LIBRBD)
+    if judgement.quiet:
+        assert judgement.verdict in (Verdict.SUSPECT, Verdict.STALE, Verdict.STALE_MANAGED)
+
+
+@settings(max_examples=200, deadline=None)
+@given(IMAGES, st.sampled_from([KUBELET, LIBRBD]), OSDMAPS, SESSIONS_SEEN, LOOKS, st.integers(0, 3))
+def test_hiding_a_fact_never_makes_a_lock_look_deader(
+    of: LockedImage,
+    locker: Locker,
+    osdmap: OsdMap | NotSeen,
+    sessions: Sessions | NotSeen,
+    sighting: Sighting | None,
+    hidden: int,
+) -> None:
+    before = judge(of, locker, osdmap, sessions, sighting, NOW).verdict
+    if hidden == 0:
+        of = msgspec.structs.replace(of, watchers=None)
+    elif hidden == 1:
+        osdmap = NotSeen("hidden")
+    elif hidden == 2:
+        sessions = NotSeen("hidden")
+    else:
+        of = msgspec.structs.replace(of, primary=None)
+    after = judge(of, locker, osdmap, sessions, sighting, NOW).verdict
+    assert after not in DEAD or after is before

@@ -1,0 +1,357 @@
+"""What is gathered from facts for the fencing decision, and that whatever was not seen is said to be unknown."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from diagnostics.facts import Kind
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.ceph import (
+    LOCKS,
+    OSDMAP,
+    SESSIONS,
+    Address,
+    Fence,
+    LockedImage,
+    Locker,
+    PoolProblem,
+    PoolScan,
+    Session,
+)
+from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
+from runbooks.case import case_of
+from runbooks.fencing import Case, Extent, scope
+from runbooks.situation import CannotPlan, Planned
+from tests.runbooks.hand_made import (
+    FSID,
+    IMAGE,
+    KUBELET,
+    MANAGED,
+    NOW,
+    OTHER_FSID,
+    YEARS,
+    Incident,
+    attachment,
+    csi,
+    lease,
+    node,
+    pod,
+    volume,
+    watcher,
+)
+
+
+def case(incident: Incident, **params: str) -> Case:
+    return case_of(incident.situation(**params))
+
+
+def reasons(incident: Incident, **params: str) -> str:
+    """Why nothing may be fenced."""
+    decision = scope(case(incident, **params))
+    assert decision.extent is Extent.REFUSE, decision
+    return " | ".join(decision.reasons)
+
+
+def test_the_incident_as_it_stands_allows_to_fence_the_node() -> None:
+    made = case(Incident())
+    assert (made.holder.node, made.holder.down, made.holder.cordoned, made.holder.unclear) == (
+        "node1",
+        True,
+        True,
+        None,
+    )
+    assert (made.unknown, made.against, made.changed, made.young, made.seen_twice) == ((), None, None, False, True)
+    assert made.holder.dies == ("search/old",)
+    assert scope(made).entries == ("10.0.0.1:0/0",)
+
+
+@pytest.mark.parametrize(
+    "kind", [SESSIONS, OSDMAP, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS], ids=lambda k: k.name
+)
+def test_facts_that_could_not_be_read_make_the_case_unknown(kind: Kind[Any]) -> None:
+    decision = scope(case(Incident(unseen={kind: "no answer"})))
+    assert (decision.extent, decision.unknown) == (Extent.REFUSE, True)
+    assert any("no answer" in reason for reason in decision.reasons), decision.reasons
+
+
+@pytest.mark.parametrize("kind", [LOCKS, CLAIM_USERS, k8s.VOLUMES], ids=lambda k: k.name)
+def test_without_locks_pods_or_volumes_there_is_no_case_at_all(kind: Kind[Any]) -> None:
+    with pytest.raises(CannotPlan, match="no answer") as caught:
+        case(Incident(unseen={kind: "no answer"}))
+    assert caught.value.unknown
+
+
+def test_a_lock_that_is_gone_is_no_case_but_one_in_an_unread_pool_is_unknown() -> None:
+    with pytest.raises(CannotPlan, match="holds no lock") as gone:
+        case(Incident(locked=False))
+    assert not gone.value.unknown
+    with pytest.raises(CannotPlan, match="pool mioss could not be read") as unread:
+        case(Incident(locked=False, problems=(PoolProblem("mioss", "denied"),)))
+    assert unread.value.unknown
+    with pytest.raises(CannotPlan, match="holds no lock"):
+        case(Incident(), locker="client.1/other")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"watchers": None}, "watchers of mioss/index could not be read: timed out"),
+        ({"primary": None}, "placement group of index.rbd is not known"),
+        ({"traits": ("unread",)}, "mirrored, trashed or migrating could not be read"),
+        ({"silent": {"b": "no answer"}}, "mon b did not tell its sessions"),
+        ({"volumes": []}, "no PersistentVolume of this cluster"),
+        ({"volumes": [volume(), volume("copy")]}, "2 PersistentVolumes"),
+        ({"leases": []}, "whether node node1 is down is not known"),
+        ({"lockers": (KUBELET, Locker("client.7", "b", Address("10.0.0.2", 0, 3)))}, "2 lockers"),
+        ({"exclusive": False}, "shared"),
+        ({"volumes": [volume(modes=["ReadWriteMany"])]}, "ReadWriteMany"),
+        ({"flags": frozenset({"pausewr"})}, "pausewr"),
+        ({"own_ips": ("10.0.0.1",)}, "Unstick's own address"),
+    ],
+)
+def test_each_of_these_facts_refuses(changed: dict[str, Any], says: str) -> None:
+    assert says in reasons(Incident(**changed))
+
+
+# Who the holder is.
+
+
+def test_a_cookie_that_names_another_node_contradicts_the_address() -> None:
+    other = msgspec.structs.replace(KUBELET, cookie="kubelet_lock_magic_node2")
+    assert "cookie names node2" in reasons(Incident(lockers=(other,)))
+
+
+def test_a_cookie_may_carry_the_short_name_of_the_node() -> None:
+    incident = Incident(nodes=[node("node1.example.com", "10.0.0.1", ready="False")])
+    incident.pods, incident.leases = [], [lease("node1.example.com", timedelta(minutes=9))]
+    assert case(incident, node="node1.example.com").holder.unclear is None
+
+
+def test_an_old_pod_on_another_node_contradicts_the_address() -> None:
+    incident = Incident(pods=[pod("old", "node2"), pod("new", "node2", phase="Pending")])
+    assert "pod search/old is bound to node2" in reasons(incident)
+
+
+def test_a_running_pod_elsewhere_counts_also_where_the_runbook_calls_it_the_waiting_one() -> None:
+    incident = Incident(pods=[pod("old", "node1", terminating=True), pod("new", "node2")])
+    assert "pod search/new is bound to node2" in reasons(incident, pod="search/new")
+
+
+def test_a_pod_whose_init_containers_run_has_its_volumes_already() -> None:
+    init = [{"name": "init", "state": {"running": {}}}]
+    incident = Incident(pods=[pod("new", "node2", phase="Pending", init=init)])
+    assert "pod search/new is bound to node2" in reasons(incident)
+
+
+def test_an_address_alone_is_no_proof_of_the_node() -> None:
+    alone = msgspec.structs.replace(KUBELET, cookie="mine")
+    incident = Incident(lockers=(alone,), pods=[pod("new", "node2", phase="Pending")])
+    assert "neither cookie, old pod nor attachment" in reasons(incident)
+    incident.attachments = [attachment("node1")]
+    assert case(incident).holder.unclear is None
+    incident.attachments = [attachment("node1", of="another")]
+    assert "neither cookie" in reasons(incident)
+
+
+def test_an_attachment_elsewhere_contradicts_unless_the_waiting_pod_is_there() -> None:
+    assert "attachment csi-node3 is to node3" in reasons(Incident(attachments=[attachment("node3")]))
+    assert case(Incident(attachments=[attachment("node2")])).holder.unclear is None
+
+
+def test_a_runbook_that_is_run_for_another_node_is_refused() -> None:
+    assert "run for node node2" in reasons(Incident(), node="node2")
+
+
+def test_an_address_of_no_node_or_of_two_is_not_certain() -> None:
+    assert "no node has the address" in reasons(Incident(nodes=[node("node2", "10.0.0.2")]))
+    twins = [node("node1", "10.0.0.1", ready="False"), node("node2", "10.0.0.1")]
+    assert "several nodes: node1, node2" in reasons(Incident(nodes=twins))
+
+
+def test_another_node_that_shares_one_of_the_addresses_would_be_hit() -> None:
+    nodes = [node("node1", "10.0.0.1", ready="False", cordoned=True, ips=("10.9.9.9",)), node("node2", "10.9.9.9")]
+    incident = Incident(nodes=nodes, first_look={"ips": ("10.0.0.1", "10.9.9.9")})
+    assert "would hit node node2, which has 10.9.9.9 too" in reasons(incident)
+
+
+def test_the_address_of_a_pod_is_not_fenced() -> None:
+    incident = Incident(at_address=[pod("vm", "node1", pod_ip="10.0.0.1", host_ip="10.0.0.5")])
+    assert "10.0.0.1" in reasons(incident)
+    incident = Incident(at_address=[pod("vm", "node3", pod_ip="10.0.0.1", host_ip="10.0.0.3")], nodes=[])
+    assert "the address of pod search/vm" in reasons(incident)
+
+
+# Who else would be hit.
+
+
+@pytest.mark.parametrize("entity", ["client.other", "client.rgw.a", "", "osd.7"])
+def test_a_session_of_another_entity_from_the_nodes_address_would_be_hit(entity: str) -> None:
+    """Behind NAT many hosts show one address: whoever is not explained by the volume's own user may be one of them."""
+    incident = Incident(sessions=(Session(entity, "client.5", "10.0.0.1", "a"),))
+    assert "which has a session from 10.0.0.1" in reasons(incident)
+
+
+def test_the_volumes_own_user_explains_a_session_and_a_csi_volume_explains_none() -> None:
+    cut_off = Session("client.admin", "client.5", "10.0.0.1", "a")
+    assert case(Incident(sessions=(cut_off,))).holder.foreign == ()
+    assert case(Incident(sessions=(cut_off,), volumes=[volume(source=csi())])).holder.foreign != ()
+
+
+@pytest.mark.parametrize("name", ["csi-rbdplugin-provisioner-6c7", "ceph-csi-rbd-ctrlplugin-0", "csi-controller-1"])
+def test_a_csi_controller_on_the_node_would_be_hit(name: str) -> None:
+    controller = pod(name, "node1", namespace="rook-ceph", volumes=[])
+    assert f"would hit the CSI controller rook-ceph/{name}" in reasons(Incident(on_node=[controller]))
+    leaving = pod(name, "node1", namespace="rook-ceph", volumes=[], terminating=True)
+    assert scope(case(Incident(on_node=[leaving]))).extent is Extent.NODE
+
+
+def test_the_node_plugin_is_no_controller() -> None:
+    assert case(Incident(on_node=[pod("csi-rbdplugin-x7k2p", "node1", volumes=[])])).holder.foreign == ()
+
+
+def test_a_daemon_at_any_address_of_the_node_refuses() -> None:
+    nodes = [node("node1", "10.0.0.1", ready="False", cordoned=True, ips=("10.0.1.2",))]
+    incident = Incident(nodes=nodes, first_look={"ips": ("10.0.0.1", "10.0.1.2")})
+    assert "10.0.1.2, where a Ceph daemon" in reasons(incident)
+
+
+def test_pods_with_ceph_volumes_of_any_kind_are_among_those_that_die() -> None:
+    inline = pod("inline", "node1", volumes=[{"name": "v", "rbd": {"image": "x", "monitors": []}}])
+    shared = pod("shared", "node1", volumes=[{"name": "v", "cephfs": {"path": "/"}}])
+    none = pod("none", "node1", volumes=[{"name": "v", "configMap": {"name": "c"}}])
+    ended = pod("ended", "node1", phase="Succeeded")
+    dies = case(Incident(on_node=[pod("old", "node1"), inline, shared, none, ended])).holder.dies
+    assert dies == ("search/inline", "search/old", "search/shared")
+
+
+# Whose the lock may be besides.
+
+
+def test_a_managed_locks_holder_that_works_for_others_is_reserved() -> None:
+    for entity in ("mgr.x", "client.rbd-mirror.a", "client.rbd-mirror-peer"):
+        incident = Incident(lockers=(MANAGED,), sessions=(Session(entity, MANAGED.client, "10.0.0.1", "a"),))
+        assert case(incident).reserved == (entity,)
+        assert f"the holder may be {entity}" in reasons(incident)
+
+
+def test_a_managed_lock_from_a_csi_controllers_node_or_pod_is_reserved() -> None:
+    controller = pod("csi-rbdplugin-provisioner-1", "node1", namespace="rook", volumes=[])
+    incident = Incident(lockers=(MANAGED,), on_node=[controller])
+    assert "the holder may be the CSI controller rook/csi-rbdplugin-provisioner-1" in reasons(incident)
+    at = pod("csi-rbdplugin-provisioner-1", "node1", pod_ip="10.0.0.1", host_ip="10.0.0.5")
+    assert case(Incident(at_address=[at])).reserved == ("the CSI controller search/csi-rbdplugin-provisioner-1",)
+
+
+def other(watches: tuple[Any, ...] | None) -> LockedImage:
+    image = msgspec.structs.replace(IMAGE, name="other", header="other.rbd")
+    return LockedImage(image, True, "", (), watches)
+
+
+def test_whether_the_client_watches_another_image_is_known_only_after_all_were_looked_at() -> None:
+    walked = (PoolScan("mioss", "", 2, 2),)
+    assert case(Incident()).watches_elsewhere is None
+    assert case(Incident(pools=walked)).watches_elsewhere is False
+    assert case(Incident(pools=walked, others=(other(()),))).watches_elsewhere is False
+    assert case(Incident(pools=walked, others=(other(None),))).watches_elsewhere is None
+    assert case(Incident(pools=walked, problems=(PoolProblem("b", "denied"),))).watches_elsewhere is None
+    mine = other((watcher("10.0.0.1", KUBELET.client),))
+    assert case(Incident(others=(mine,))).watches_elsewhere is True
+
+
+# Watchers and their fences.
+
+
+def test_a_watcher_counts_as_fenced_only_behind_a_fence_that_lasts() -> None:
+    watching = (watcher("10.0.0.2", nonce=5),)
+    for entry, until, unfenced in (
+        ("10.0.0.2:0/5", YEARS, False),
+        ("10.0.0.2:0/0", YEARS, False),
+        ("10.0.0.2:0/6", YEARS, True),
+        ("10.0.0.2:0/5", NOW + timedelta(hours=1), True),
+        ("10.0.0.2:0/5", NOW - timedelta(hours=1), True),
+    ):
+        incident = Incident(watchers=watching, fences=(Fence(entry, until),))
+        assert bool(case(incident).watchers) is unfenced, (entry, until)
+
+
+# Time.
+
+
+def test_a_lock_of_a_node_that_is_up_is_young_until_it_was_known_for_two_minutes() -> None:
+    up = {"nodes": [node("node1", "10.0.0.1"), node("node2", "10.0.0.2")]}
+    assert case(Incident(first_seen=timedelta(seconds=119), **up)).young
+    assert case(Incident(first_seen=None, **up)).young
+    assert not case(Incident(first_seen=timedelta(seconds=120), **up)).young
+    assert not case(Incident(first_seen=None)).young, "a node that is down for five minutes took it before"
+
+
+def test_two_looks_are_more_than_30_seconds_apart() -> None:
+    assert not case(Incident(first_seen=timedelta(seconds=30))).seen_twice
+    assert case(Incident(first_seen=timedelta(seconds=31))).seen_twice
+    assert not case(Incident(first_seen=None)).seen_twice
+
+
+def test_a_primary_a_boot_or_an_address_that_changed_since_the_first_look_refuses() -> None:
+    assert "primary OSD of 1.5 changed" in reasons(Incident(first_look={"primary": 1}))
+    for changed in ({"boot": "another"}, {"ips": ("10.0.0.7",)}, {"node": "node9"}):
+        assert "rebooted or changed its addresses" in reasons(Incident(first_look=changed))
+    assert case(Incident(first_look={"node": None, "boot": None, "ips": ()})).changed is None
+
+
+# The configured Ceph.
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (csi(clusterID=OTHER_FSID), f"clusterID is {OTHER_FSID}"),
+        ({"rbd": {"image": "index", "pool": "mioss", "monitors": ["10.7.7.7:6789", "[2001:db8::7]:3300"]}}, "monitors"),
+    ],
+)
+def test_a_volume_that_names_another_ceph_refuses(source: dict[str, Any], says: str) -> None:
+    assert says in reasons(Incident(volumes=[volume(source=source)]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        csi(clusterID=FSID),
+        csi(clusterID="rook-ceph"),
+        {"rbd": {"image": "index", "pool": "mioss", "monitors": ["10.7.7.7:6789", "10.0.1.1:3300"]}},
+        {"rbd": {"image": "index", "pool": "mioss", "monitors": ["10.0.1.1"]}},
+        {"rbd": {"image": "index", "pool": "mioss", "monitors": ["ceph-mon.example.com:6789"]}},
+    ],
+)
+def test_a_volume_that_names_the_same_ceph_or_says_nothing_of_it_does_not_refuse(source: dict[str, Any]) -> None:
+    assert case(Incident(volumes=[volume(source=source)])).against is None
+
+
+# What the plan does first, and what the node still uses.
+
+
+def test_a_node_that_the_plan_cordons_first_counts_as_cordoned_only_while_planning() -> None:
+    from runbooks.model import Risk
+
+    incident = Incident(nodes=[node("node1", "10.0.0.1", ready="Unknown"), node("node2", "10.0.0.2")])
+    act = Planned("kubernetes.cordon", "cordon", (incident.nodes[0].subject,), {}, Risk.LOW)
+    assert case_of(incident.situation(expected=(act,))).holder.cordoned
+    assert not case_of(incident.situation(done=(act,))).holder.cordoned
+    elsewhere = msgspec.structs.replace(act, targets=(incident.nodes[1].subject,))
+    assert not case_of(incident.situation(expected=(elsewhere,))).holder.cordoned
+
+
+def test_a_node_that_is_up_and_uses_the_volume_is_said_to() -> None:
+    incident = Incident(
+        nodes=[node("node1", "10.0.0.1", in_use=["kubernetes.io/rbd/[m]:index", "kubernetes.io/rbd/[m]:ledger"])],
+        pods=[pod("old", "node1")], attachments=[attachment("node1")],
+    )  # fmt: skip
+    assert case(incident).holder.uses == (
+        "pod search/old there uses the claim",
+        "attachment csi-node1 is to it",
+        "its volumesInUse has kubernetes.io/rbd/[m]:index",
+    )
+    incident.volumes = [volume(source=csi())]
+    incident.nodes = [node("node1", "10.0.0.1", in_use=["kubernetes.io/csi/rbd.csi.ceph.com^handle-1"])]
+    assert "volumesInUse has kubernetes.io/csi" in case(incident).holder.uses[-1]
