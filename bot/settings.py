@@ -121,9 +121,19 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "unstick"
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file of the current folder may say who has which role: nobody else can have put it there."""
+    try:
+        found = [path.stat(), path.absolute().parent.stat()]
+    except OSError:
+        return False
+    return all(entry.st_uid in (0, os.getuid()) and not entry.st_mode & 0o002 for entry in found)
+
+
 def _candidates() -> tuple[Path, ...]:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser())
-    return (Path("unstick.yaml"), home / "unstick" / "unstick.yaml", Path("/etc/unstick/unstick.yaml"))
+    here = (Path("unstick.yaml"),) if _is_ours(Path("unstick.yaml")) else ()
+    return (*here, home / "unstick" / "unstick.yaml", Path("/etc/unstick/unstick.yaml"))
 
 
 def file_of(path: str | None) -> Path | None:

@@ -81,7 +81,7 @@ def target(
     named = chosen.ceph is not None or ceph_conf is not None or "CEPH_CONF" in os.environ
     reading, writing = _kubernetes(chosen, context)
     return Target(
-        name=context or name if name == "default" else name,
+        name=name,
         kubernetes=reading,
         remediate=writing,
         connect_ceph=_connecting(LibRados(ceph.conf, ceph.user), named) if ceph else None,

@@ -4,9 +4,10 @@ What could not be read becomes `unknown` with its reason, or `skipped` where not
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ async def gather(
     kinds = in_order(read.kind for read in reads)
     if SIGHTINGS in kinds:
         kinds = in_order((*kinds, LOCKS, SESSIONS, OSDMAP))
+    began = time.monotonic()
     facts: dict[str, Any] = {}
     down: dict[Source, NotSeen] = {}
     done = {kind.name: asyncio.Event() for kind in kinds}
@@ -59,7 +61,8 @@ async def gather(
 
     await asyncio.gather(*(read(kind) for kind in kinds if kind is not SIGHTINGS))
     snapshot = Snapshot(scope.cluster, now, scope, facts)
-    return snapshot.with_fact(SIGHTINGS, verdicts.look(snapshot, sightings))
+    ended = now + timedelta(seconds=int(time.monotonic() - began))
+    return snapshot.with_fact(SIGHTINGS, verdicts.look(snapshot, sightings, ended))
 
 
 async def _fetch(

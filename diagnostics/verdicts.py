@@ -36,6 +36,11 @@ FAR_OFF = timedelta(hours=24)
 _DAEMONS = ("mon.", "osd.", "mgr.", "mds.")
 
 
+# The first look is forgotten when nobody has looked for this long.
+STALE_LOOK = timedelta(minutes=15)
+MOST_WATCHERS = 20  # addresses kept of one image; more than that is no volume of one pod
+
+
 class Verdict(StrEnum):
     """What one locker is, from harmless to dangerous to touch. The words of `unstick locks`."""
 
@@ -129,7 +134,7 @@ def _watched(image: LockedImage, locker: Locker) -> Judgement | None:
 
 
 def _quiet(locker: Locker, sighting: Sighting | None, now: datetime) -> Judgement:
-    if sighting is None:
+    if sighting is None or sighting.first_seen is None:
         return _suspect("no watcher and no session in this look: look again after 30 s", quiet=True)
     if now - sighting.first_seen <= BETWEEN_LOOKS:
         return _suspect(f"first seen {_when(sighting.first_seen)}, look again after 30 s", quiet=True)
@@ -175,11 +180,12 @@ def severity_of(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Sever
     return Severity.CRITICAL if verdict is Verdict.ALIVE_OR_CUT_OFF else Severity.WARNING
 
 
-def look(snapshot: Snapshot, earlier: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
+def look(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime | None = None) -> tuple[Sighting, ...]:
     """The sightings after this look: kept where nothing changed, begun where a lock is quiet for the first time.
 
-    A sign of life, a lock that was given back, another primary OSD, or a node with another boot id or address ends a
-    sighting: the next look is a first one again. Sightings of images that this look did not cover are kept as they are.
+    A sign of life, another primary OSD, a node with another boot id or address, or too long a time without any look
+    ends the quiet: the next look is a first one again. Sightings of images that this look did not cover are kept as
+    they are, those of locks that are gone are dropped. A look that takes long counts from its end (`ended`).
     """
     locks = snapshot.seen(LOCKS)
     if locks is None:
@@ -187,14 +193,19 @@ def look(snapshot: Snapshot, earlier: tuple[Sighting, ...]) -> tuple[Sighting, .
     fresh: list[Sighting] = []
     for image in locks.images:
         for locker in image.lockers:
-            now = _sighting_now(image, locker, snapshot)
+            now = _sighting_now(image, locker, snapshot, ended or snapshot.taken_at)
             before = sighting_of(image, locker, earlier)
             if judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at).quiet:
-                fresh.append(_continued(before, now, node_seen=_node_seen(now, snapshot)))
+                made = _continued(before, now, node_seen=_node_seen(now, snapshot))
             elif before is not None and not _shows_life(image, locker, snapshot):
                 # This look was blind, or met another client (the waiting kubelet's own tries open the image for
                 # moments): it neither proves nor disproves the first one.
-                fresh.append(before)
+                made = before
+            else:
+                made = msgspec.structs.replace(now, first_seen=None)
+            watched = _watched_from(before, image)
+            if made.first_seen is not None or watched:
+                fresh.append(msgspec.structs.replace(made, watched_from=watched))
     kept = tuple(s for s in earlier if not _covered(s, locks))
     return (*kept, *fresh)
 
@@ -212,10 +223,16 @@ def _shows_life(image: LockedImage, locker: Locker, snapshot: Snapshot) -> bool:
     return verdict in (Verdict.LIVE, Verdict.ALIVE_OR_CUT_OFF)
 
 
-def _sighting_now(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Sighting:
+def _watched_from(before: Sighting | None, image: LockedImage) -> tuple[str, ...]:
+    """The addresses of all watchers that were seen while this locker held the lock, the newest ones first."""
+    now = (str(watcher.address) for watcher in image.watchers or ())
+    return tuple(dict.fromkeys((*now, *(before.watched_from if before else ()))))[:MOST_WATCHERS]
+
+
+def _sighting_now(image: LockedImage, locker: Locker, snapshot: Snapshot, ended: datetime) -> Sighting:
     node = host_of(locker.address.ip, snapshot).node if snapshot.seen(NODES) else None
     return Sighting(
-        fsid=image.image.fsid, image=image.image.spec, locker=locker.name, first_seen=snapshot.taken_at,
+        fsid=image.image.fsid, image=image.image.spec, locker=locker.name, first_seen=ended, last_look=ended,
         primary=image.primary, node=node.metadata.name if node else None,
         boot=node.status.node_info.boot_id if node else None, ips=tuple(sorted(node.ips)) if node else (),
     )  # fmt: skip
@@ -227,8 +244,10 @@ def _node_seen(now: Sighting, snapshot: Snapshot) -> bool:
 
 
 def _continued(before: Sighting | None, now: Sighting, *, node_seen: bool) -> Sighting:
-    if before is None or before.primary != now.primary:
+    if before is None or before.first_seen is None or before.primary != now.primary:
         return now
+    if before.last_look is not None and now.last_look is not None and now.last_look - before.last_look > STALE_LOOK:
+        return now  # nobody looked for so long that the holder may have come and gone in between
     if node_seen and (before.node, before.boot, before.ips) != (now.node, now.boot, now.ips):
         return now  # also where the first look did not know the node: it cannot vouch for the same boot
-    return before
+    return msgspec.structs.replace(before, last_look=now.last_look)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage, Locker, OsdMap, Sighting
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Address, LockedImage, Locker, OsdMap, Sighting
 from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of
 from diagnostics.facts.images import is_ceph
 from diagnostics.facts.resources import Node, Pod, Volume
@@ -32,12 +32,14 @@ def case_of(situation: Situation) -> Case:
         raise CannotPlan(f"{situation.params.get('locker')} holds no lock on {situation.params.get('image')} any more")
     snapshot, osdmap = situation.snapshot, situation.snapshot[OSDMAP]
     sighting = sighting_of(image, locker, snapshot.seen(SIGHTINGS) or ())
-    twice = sighting is not None and snapshot.taken_at - sighting.first_seen > BETWEEN_LOOKS
+    first = sighting.first_seen if sighting else None
+    twice = first is not None and snapshot.taken_at - first > BETWEEN_LOOKS
     volumes = situation.volumes()
     host = host_of(locker.address.ip, snapshot)
     down = is_down(host.node, snapshot) if host.node else None
-    known_for = snapshot.taken_at - sighting.first_seen if sighting else None
+    known_for = snapshot.taken_at - first if first else None
     sessions = snapshot.seen(SESSIONS)
+    holder = _holder(image, locker, host, down, volumes, situation)
     return Case(
         image=image.image.spec,
         managed=locker.managed,
@@ -46,7 +48,7 @@ def case_of(situation: Situation) -> Case:
         exact=str(locker.address),
         unknown=tuple(_blind(image, volumes, situation)),
         flags=osdmap.flags if isinstance(osdmap, OsdMap) else frozenset(),
-        against=_against(volumes, image, osdmap),
+        against=speaks_against(volumes, image.image.fsid, osdmap),
         changed=_changed(image, sighting, host.node),
         watchers=tuple(_unfenced_watchers(image, osdmap, situation)),
         lockers=len(image.lockers),
@@ -60,7 +62,9 @@ def case_of(situation: Situation) -> Case:
         young=not down and (known_for is None or known_for < YOUNGEST_LOCK),
         daemons={d.ip: d.name for d in osdmap.daemons} if isinstance(osdmap, OsdMap) else {},
         own_ips=osdmap.own_ips if isinstance(osdmap, OsdMap) else (),
-        holder=_holder(locker, host, down, volumes, situation),
+        already_fenced=_already_fenced(holder, osdmap, situation),
+        unhealthy=_unhealthy(osdmap),
+        holder=holder,
     )
 
 
@@ -83,13 +87,13 @@ def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation
         yield f"{count} of this cluster is made of {image.image.spec}: whose lock this is is not certain"
 
 
-def _against(volumes: tuple[Volume, ...], image: LockedImage, osdmap: OsdMap | NotSeen) -> str | None:
+def speaks_against(volumes: tuple[Volume, ...], fsid: str, osdmap: OsdMap | NotSeen) -> str | None:
     """What speaks against the configured Ceph being the volume's: another clusterID, or other monitors."""
     for volume in volumes:
         attributes = (volume.spec.csi.volume_attributes if volume.spec.csi else None) or {}
         cluster_id = attributes.get("clusterID", "")
-        if _FSID.fullmatch(cluster_id) and cluster_id != image.image.fsid:
-            return f"the volume's clusterID is {cluster_id}, but the configured Ceph is {image.image.fsid}"
+        if _FSID.fullmatch(cluster_id) and cluster_id != fsid:
+            return f"the volume's clusterID is {cluster_id}, but the configured Ceph is {fsid}"
         if volume.spec.rbd and isinstance(osdmap, OsdMap):
             named = {ip for monitor in volume.spec.rbd.monitors if (ip := _ip(monitor))}
             ours = {d.ip for d in osdmap.daemons if d.name.startswith("mon.")}
@@ -105,6 +109,20 @@ def _ip(monitor: str) -> str | None:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return None
+
+
+def _already_fenced(holder: Holder, osdmap: OsdMap | NotSeen, situation: Situation) -> bool:
+    if isinstance(osdmap, NotSeen) or not holder.ips:
+        return False
+    now = situation.snapshot.taken_at
+    lasting = [fence for fence in osdmap.fences if fence.until - now >= FAR_OFF]
+    return all(any(fence.covers_host(ip) for fence in lasting) for ip in holder.ips)
+
+
+def _unhealthy(osdmap: OsdMap | NotSeen) -> str | None:
+    if isinstance(osdmap, NotSeen) or osdmap.health != "HEALTH_ERR":
+        return None
+    return "Ceph is in HEALTH_ERR: repair it first (`ceph health detail`), since what it answers now may not last"
 
 
 def _unfenced_watchers(image: LockedImage, osdmap: OsdMap | NotSeen, situation: Situation) -> Iterator[str]:
@@ -159,7 +177,9 @@ def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation)
     return False if complete and all(other.watchers is not None for other in others) else None
 
 
-def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume, ...], situation: Situation) -> Holder:
+def _holder(
+    image: LockedImage, locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume, ...], situation: Situation
+) -> Holder:
     node = host.node
     if node is None:
         return Holder(None, f"the holder's node is not known: {host.why}", address_is_pod=host.pod)
@@ -167,7 +187,14 @@ def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume
     unclear = _unconfirmed(node, locker, volumes, situation)
     if (stated := situation.params.get("node")) and stated != name:
         unclear = f"the runbook is run for node {stated}, but {host.why}"
-    ips = tuple(dict.fromkeys((*node.ips, locker.address.ip)))
+    if node.odd_addresses:
+        unclear = (
+            f"node {name} has addresses that are none ({', '.join(node.odd_addresses)}): what to fence is not certain"
+        )
+    recorded, strange = _recorded(node, image, locker, situation)
+    if strange:
+        unclear = f"a writer of {image.image.spec} was seen at {', '.join(strange)}, on no machine that is known"
+    ips = tuple(dict.fromkeys((*node.internal_ips, locker.address.ip, *recorded)))
     cordoned = bool(node.spec.unschedulable) or any(
         act.action == "kubernetes.cordon" and node.subject in act.targets for act in situation.expected
     )
@@ -177,8 +204,29 @@ def _holder(locker: Locker, host: Host, down: bool | None, volumes: tuple[Volume
         node=name, unclear=unclear, ready=node.is_ready, down=down, cordoned=cordoned, ips=ips,
         foreign=tuple(_foreign(name, ips, volumes, on_node, situation)),
         uses=tuple(_uses(node, volumes, situation)), address_is_pod=host.pod,
-        dies=tuple(sorted(_dies(on_node, situation))),
+        dies=(*sorted(_dies(on_node, situation)), *_clients_at(ips, situation)),
     )  # fmt: skip
+
+
+def _recorded(node: Node, image: LockedImage, locker: Locker, situation: Situation) -> tuple[list[str], list[str]]:
+    """The addresses that earlier looks saw writers of the image at: the holder's own ones, and those of nobody known.
+
+    Whoever watches now is judged as a watcher. An address of another node is that node's business.
+    """
+    sighting = sighting_of(image, locker, situation.snapshot.seen(SIGHTINGS) or ())
+    now = {str(watcher.address) for watcher in image.watchers or ()}
+    osdmap, nodes = situation.snapshot.seen(OSDMAP), situation.snapshot.seen(NODES)
+    others = {ip for n in (nodes.full if nodes else ()) if n.metadata.name != node.metadata.name for ip in n.ips}
+    others |= {daemon.ip for daemon in (osdmap.daemons if osdmap else ())} | set(osdmap.own_ips if osdmap else ())
+    own: list[str] = []
+    strange: list[str] = []
+    for ip in dict.fromkeys(Address.parse(a).ip for a in (sighting.watched_from if sighting else ()) if a not in now):
+        found = host_of(ip, situation.snapshot).node
+        if ip == locker.address.ip or (found is not None and found.metadata.name == node.metadata.name):
+            own.append(ip)
+        elif ip not in others:
+            strange.append(ip)
+    return own, strange
 
 
 def _unconfirmed(node: Node, locker: Locker, volumes: tuple[Volume, ...], situation: Situation) -> str | None:
@@ -218,6 +266,10 @@ def _foreign(
     for session in sessions.open if sessions else ():
         if session.ip in ips and session.entity not in explained:
             yield f"{session.entity or 'an unnamed client'} ({session.client}), which has a session from {session.ip}"
+    known = [s for s in (sessions.open if sessions else ()) if s.ip in ips and s.entity in explained]
+    clients, pods = {s.client for s in known}, len(list(_dies(on_node, situation)))
+    if len(clients) > pods + 1:  # one for each pod, and one `rbd` command: any more come from somewhere else
+        yield f"{len(clients)} clients in session from there, though only {pods} pods with Ceph volumes are known there"
     nodes = situation.snapshot.seen(NODES)
     for other in nodes.full if nodes else ():
         shared = set(other.ips) & set(ips)
@@ -252,7 +304,16 @@ def _dies(on_node: list[Pod], situation: Situation) -> Iterator[str]:
         for v in (volumes.full if volumes else ()) if v.spec.claim_ref
     }  # fmt: skip
     for pod in on_node:
+        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
         claimed = [by_claim.get((pod.metadata.namespace, claim)) for claim in pod.claims]
         inline = [entry for entry in pod.spec.volumes or () if is_ceph(entry)]
         if inline or any(v is not None and is_ceph(v) for v in claimed):
-            yield f"{pod.metadata.namespace}/{pod.metadata.name}"
+            yield name
+        elif any(v is None for v in claimed):
+            yield f"{name} (perhaps: a claim of it is not known)"
+
+
+def _clients_at(ips: tuple[str, ...], situation: Situation) -> list[str]:
+    """The clients that are in session from these addresses: a fence ends them too, whatever they are."""
+    sessions = situation.snapshot.seen(SESSIONS)
+    return sorted({f"{s.entity} in session from {s.ip}" for s in (sessions.open if sessions else ()) if s.ip in ips})

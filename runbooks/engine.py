@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 from runbooks import approval as approvals
 from runbooks import plan as plans
 from runbooks.approval import Approval, Decision, Person
+from runbooks.events import StepEvent
 from runbooks.model import Runbook
 from runbooks.owner import has_died, this_process
 from runbooks.plan import PLAN_LASTS, Plan
-from runbooks.run import BETWEEN_LOOKS, LOOKS, Run, Say, StepEvent, World, subject_of
+from runbooks.run import BETWEEN_LOOKS, LOOKS, Run, World, subject_of
 from runbooks.store import Execution, Lease, LostLease, State, Store, StoreError
 
 
@@ -150,8 +151,8 @@ class Engine:
             return replaced
         runbook = self.find(f"{plan.runbook}@{plan.version}")
         now = await self._made(runbook, plan.params, plan.requester, plan.expires)
-        if now.refusals:
-            return list(now.refusals)
+        if now.refusals:  # what could not be seen just now has not changed: that is refused, and may be tried again
+            return await self._void(execution, list(now.refusals)) if now.is_refused else list(now.refusals)
         return await self._void(execution, list(plans.differences(plan, now)))
 
     async def _void_if_replaced(self, execution: Execution) -> list[str]:
@@ -231,4 +232,4 @@ class Engine:
                 return str(error)
 
 
-__all__ = ["Engine", "Refusal", "Say", "StepEvent", "World", "has_died", "this_process"]
+__all__ = ["Engine", "Refusal", "World", "has_died", "this_process"]

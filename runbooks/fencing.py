@@ -40,6 +40,7 @@ class Scope(msgspec.Struct, frozen=True):
     risk: Risk = Risk.HIGH
     dies: tuple[str, ...] = ()
     unknown: bool = False
+    node: str | None = None
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -65,7 +66,8 @@ class Case(msgspec.Struct, frozen=True):
     """Everything that the decision rests on. `unknown` lists what could not be seen, in sentences.
 
     `reserved` names a holder that nobody may fence by rule: rbd-mirror, a mgr, a CSI controller. `watches_elsewhere`
-    is None where not every other image was looked at.
+    is None where not every other image was looked at. `already_fenced`: lasting entries cover every address of the
+    holder's node.
     """
 
     image: str
@@ -90,6 +92,8 @@ class Case(msgspec.Struct, frozen=True):
     unmapped_on_node: bool = False
     daemons: dict[str, str] = {}
     own_ips: tuple[str, ...] = ()
+    already_fenced: bool = False
+    unhealthy: str | None = None
     holder: Holder = Holder(None, "its node is not known")
 
 
@@ -107,6 +111,8 @@ def _unknowns(case: Case) -> tuple[str, ...]:
     found = list(case.unknown)
     if stops := sorted(case.flags & _STOPS_IO):
         found.append(f"Ceph's {', '.join(stops)} flag is set: nothing that was seen is reliable until it is cleared")
+    if case.unhealthy:
+        found.append(case.unhealthy)
     if case.against:
         found.append(case.against)
     if case.changed:
@@ -164,6 +170,12 @@ def _managed(case: Case) -> Scope:
 def _advisory(case: Case) -> Scope:
     """Rows 5 to 8: the writer is somebody else on the same host, known by nothing but the host's address."""
     holder = case.holder
+    if hit := [ip for ip in holder.ips if ip in case.daemons or ip in case.own_ips]:
+        return _refuse(f"node {holder.node} also has {', '.join(hit)}, where a Ceph daemon or Unstick itself runs")
+    if case.already_fenced and case.ip in holder.ips:
+        # As after an interruption: whatever became of the node, nothing more dies of it.
+        entries = tuple(_host_entry(ip) for ip in holder.ips)
+        return Scope(Extent.NODE, entries, (f"{', '.join(entries)} is fenced already",), node=holder.node)
     if holder.down is None:
         return _unseen(f"whether node {holder.node} is down is not known: its lease could not be read")
     if not holder.down:
@@ -174,9 +186,6 @@ def _advisory(case: Case) -> Scope:
         )
     if holder.foreign:
         return _refuse(*(f"fencing {holder.node} would hit {who}" for who in holder.foreign))
-    hit = [ip for ip in holder.ips if ip in case.daemons or ip in case.own_ips]
-    if hit:
-        return _refuse(f"node {holder.node} also has {', '.join(hit)}, where a Ceph daemon or Unstick itself runs")
     if case.ip not in holder.ips:
         return _unseen(f"{case.ip} is not among the addresses of node {holder.node} that were read")
     if not holder.cordoned:
@@ -185,7 +194,7 @@ def _advisory(case: Case) -> Scope:
     return Scope(
         Extent.NODE, entries,
         (f"node {holder.node} is down and cordoned, and nothing else needs {', '.join(holder.ips)}",),
-        Risk.CRITICAL, holder.dies,
+        Risk.CRITICAL, holder.dies, node=holder.node,
     )  # fmt: skip
 
 

@@ -89,14 +89,17 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def who_pays(self) -> frozenset[str]:
         """The namespaces of the pods that die of it: whoever approves it answers for them too."""
-        return frozenset(name.partition("/")[0] for act in self.acts for name in act.dies if " " not in name)
+        return frozenset(
+            name.partition("/")[0] for act in self.acts for name in act.dies if "/" in name.partition(" ")[0]
+        )
 
     @property
     def confirmation(self) -> str | None:
         """What an approver of a critical plan must type: the node that is fenced, else the image."""
         if self.risk is not Risk.CRITICAL:
             return None
-        return self.params.get("node") or self.params.get("image") or self.runbook
+        fenced = (t.name for act in self.acts if act.risk is Risk.CRITICAL for t in act.targets if t.kind == "Node")
+        return next(fenced, None) or self.params.get("node") or self.params.get("image") or self.runbook
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -106,12 +109,25 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def may_pass(self) -> bool:
         """Whether another look could allow what this one refuses: nothing was unseen, something stood in the way."""
-        return bool(self.refusals) and not any(_unknowns(step) for step in self.steps)
+        return bool(self.refusals) and not any(_answers(step, Answer.UNKNOWN) for step in self.steps)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something speaks against it, and not just that something could not be seen.
+
+        What comes after an act that could not be planned is refused for that alone, and so does not count.
+        """
+        for step in self.steps:
+            if _answers(step, Answer.REFUSED):
+                return True
+            if step.kind == "act" and step.act is None and step.skipped is None:
+                return False
+        return False
 
 
-def _unknowns(step: PlannedStep) -> bool:
-    own = step.skipped is None and any(ruling.answer is Answer.UNKNOWN for ruling in step.rulings)
-    return own or (step.otherwise is not None and _unknowns(step.otherwise))
+def _answers(step: PlannedStep, answer: Answer) -> bool:
+    own = step.skipped is None and any(ruling.answer is answer for ruling in step.rulings)
+    return own or (step.otherwise is not None and _answers(step.otherwise, answer))
 
 
 def _refusals(step: PlannedStep) -> Iterable[str]:
@@ -128,7 +144,7 @@ def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
     reads: list[Read[Any]] = []
 
     def add(step: Step) -> None:
-        for call in (*step.require, *step.when, *_guard_of(step)):
+        for call in (*required(step), *step.when, *_guard_of(step)):
             reads.extend(all_guards()[call.name].reads)
         if step.act is not None:
             reads.extend(all_actions()[step.act].reads)
@@ -147,6 +163,13 @@ def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
 
 def _guard_of(step: Step) -> tuple[GuardCall, ...]:
     return tuple(c for c in (step.prove, step.verify) if isinstance(c, GuardCall))
+
+
+def required(step: Step) -> tuple[GuardCall, ...]:
+    """The guards that must allow a step: those that the runbook names, and those that its action always takes."""
+    named = {call.name for call in step.require}
+    own = all_actions()[step.act].guards if step.act is not None else ()
+    return (*step.require, *(GuardCall(name=name) for name in own if name not in named))
 
 
 def judge(call: GuardCall, situation: Situation) -> Ruling:
@@ -201,14 +224,14 @@ def _plan_step(
         act = all_actions()[step.act].plan(situation, arguments_of(step, params))
     except CannotPlan as error:
         answer = Answer.UNKNOWN if error.unknown else Answer.REFUSED
-        rulings = (*conditions, *_judged(step.require, situation, basis, step.id))
+        rulings = (*conditions, *_judged(required(step), situation, basis, step.id))
         told = {reason for ruling in rulings for reason in ruling.reasons}
         own = tuple(reason for reason in error.reasons if reason not in told)
         blocked = (Judged(step.act, answer, own),) if own else ()
         return PlannedStep(step.id, step.kind, says, rulings=(*rulings, *blocked))
     if step.risk is not None and step.risk.rank > act.risk.rank:
         act = msgspec.structs.replace(act, risk=step.risk)
-    judged = _judged(step.require, Situation(snapshot, params, expected, act), basis, step.id)
+    judged = _judged(required(step), Situation(snapshot, params, expected, act), basis, step.id)
     return PlannedStep(step.id, step.kind, act.says, act, (*conditions, *judged), otherwise=otherwise)
 
 

@@ -7,9 +7,7 @@ missing is verified against the cluster before anything else, and never repeated
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, Protocol
 
 from diagnostics.catalog import all_checks
@@ -23,6 +21,7 @@ from diagnostics.sources.kubernetes.api import NoSuchConfiguration
 from runbooks import plan as plans
 from runbooks.actions import ActFailed, Clients, OutcomeUnknown, all_actions
 from runbooks.approval import Person
+from runbooks.events import Say, StepEvent
 from runbooks.guards import Answer, Ruling
 from runbooks.model import CheckBecomes, GuardCall, Replacement, Runbook, Step, fill_in
 from runbooks.plan import PlannedStep
@@ -33,28 +32,6 @@ POLL = 2.0
 # The waiting kubelet's own tries open the image for moments. A refusal is looked at again, never overruled.
 LOOKS = 3
 BETWEEN_LOOKS = 1.0
-
-
-class Say(StrEnum):
-    """What happened to a step."""
-
-    BEGUN = "begun"
-    DONE = "done"
-    SKIPPED = "skipped"
-    NOTE = "note"
-    REFUSED = "refused"
-    FAILED = "failed"
-    IN_DOUBT = "in_doubt"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """Progress, for whoever shows it. `step` is "" for the execution as a whole."""
-
-    step: str
-    say: Say
-    text: str
 
 
 class World(Protocol):
@@ -123,8 +100,16 @@ class Run:
 
     async def steps(self) -> AsyncGenerator[StepEvent]:
         """Go through the steps; the last event says how it ended."""
+        try:
+            self.resumed = bool(await asyncio.to_thread(self.store.entries, self.execution.id))
+            async with aclosing(self._through()) as events:
+                async for event in events:
+                    yield event
+        except LostLease as lost:
+            yield StepEvent("", Say.ENDED, f"stopped: {lost}")
+
+    async def _through(self) -> AsyncGenerator[StepEvent]:
         current = ""
-        self.resumed = bool(await asyncio.to_thread(self.store.entries, self.execution.id))
         try:
             for step, planned in zip(self.runbook.steps, self.plan.steps, strict=True):
                 current = step.id
@@ -138,8 +123,6 @@ class Run:
             await self._move(stop.state, stop.reason)
             yield StepEvent(current, stop.say, stop.reason)
             yield StepEvent("", Say.ENDED, f"{stop.state}: {stop.reason}")
-        except LostLease as lost:
-            yield StepEvent("", Say.ENDED, f"stopped: {lost}")
 
     async def _move(self, state: State, reason: str) -> None:
         await asyncio.to_thread(
@@ -204,7 +187,7 @@ class Run:
             return said
         for _ in range(LOOKS):
             situation = await self._situation(act)
-            rulings = _judge(step.require, situation)
+            rulings = _judge(plans.required(step), situation)
             if any(r.answer is Answer.UNKNOWN for _, r in rulings) or all(r.allowed for _, r in rulings):
                 break
             await self.world.sleep(BETWEEN_LOOKS)
@@ -213,27 +196,31 @@ class Run:
             r.answer is Answer.UNKNOWN for _, r in conditions
         ):
             return "not needed any more: " + "; ".join(reason for _, r in conditions for reason in r.reasons)
+        self._in_time()
         everything = (*conditions, *rulings)
         if bad := [f"{name}: {reason}" for name, r in everything if not r.allowed for reason in r.reasons]:
             raise Stop(State.FAILED, Say.REFUSED, "; ".join(bad))
         self._as_approved(planned, rulings)
         return await self._do(step, act, everything)
 
-    def _as_approved(self, planned: PlannedStep, rulings: Sequence[tuple[str, Ruling]]) -> None:
-        """Refuse an act that guards allow for other reasons than those that were approved, or whose time is over.
+    def _in_time(self) -> None:
+        """Refuse to begin an act for which the approval is over.
 
         A run that began in time may take as long as it takes. One that was interrupted may be gone on with later, but
-        then it begins nothing more: nobody has approved that for today.
+        then it only settles what was begun: nobody has approved the rest for that time.
         """
+        if self.resumed and self.world.now() >= self.plan.expires:
+            reason = f"the approval expired at {self.plan.expires:%H:%M:%S} UTC, before this act began: ask for it anew"
+            raise Stop(State.VOID, Say.REFUSED, reason)
+
+    def _as_approved(self, planned: PlannedStep, rulings: Sequence[tuple[str, Ruling]]) -> None:
+        """Refuse an act that guards allow for other facts than those that were approved."""
         changed = [
             f"{name}: {what}" for name, ruling in rulings
             for what in plans.changes_of(self.plan.basis.get(plans.basis_key(planned.id, name), {}), ruling.basis)
         ]  # fmt: skip
         if changed:
             raise Stop(State.VOID, Say.REFUSED, "; ".join(changed))
-        if self.resumed and self.world.now() >= self.plan.expires:
-            reason = f"the approval expired at {self.plan.expires:%H:%M:%S} UTC, before this act began: ask for it anew"
-            raise Stop(State.VOID, Say.REFUSED, reason)
 
     async def _settled(self, step: Step, planned: PlannedStep, act: Planned) -> str | None:
         """What an earlier attempt at this act came to: what is done already is said, and not done again.

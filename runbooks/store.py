@@ -295,8 +295,11 @@ class Store:
         """
         with self._write() as connection:
             _check(connection, lease)
-            attempt = 1 + sum(1 for entry in _entries(connection, lease.execution) if entry.step == step)
-            now = _text(self.now())
+            before = list(_entries(connection, lease.execution))
+            attempt = 1 + sum(1 for entry in before if entry.step == step)
+            # The journal is read in the order of these times, also where the clock stood still or was set back.
+            when = max([self.now(), *(entry.intended + timedelta(microseconds=1) for entry in before)])
+            now = _text(when)
             connection.execute(
                 insert(journal).values(
                     execution=lease.execution, step=step, attempt=attempt, act=msgspec.to_builtins(act),
@@ -305,7 +308,7 @@ class Store:
             )  # fmt: skip
             detail = {"step": step, "attempt": attempt, "act": msgspec.to_builtins(act), "guards": list(seen)}
             audit.append(connection, now, "intent", lease.owner, lease.execution, detail)
-        return Entry(step, attempt, act, self.now(), None, None)
+        return Entry(step, attempt, act, when, None, None)
 
     def conclude(self, lease: Lease, entry: Entry, outcome: str, said: str | None) -> None:
         """Write down what became of an act. One that is `done` says nothing yet: what it brought is verified next.

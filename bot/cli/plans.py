@@ -10,7 +10,7 @@ from rich.text import Text
 from bot.answers import moment
 from bot.cli.lines import command, write
 from diagnostics.model import Subject
-from runbooks.engine import Say, StepEvent
+from runbooks.events import Say, StepEvent
 from runbooks.guards import Answer
 from runbooks.model import Risk, Runbook, Step
 from runbooks.plan import Plan, PlannedStep

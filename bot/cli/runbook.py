@@ -36,7 +36,8 @@ from bot.store import State
 from bot.wiring import Target, person
 from runbooks.approval import Decision
 from runbooks.catalog import NoSuchRunbookError
-from runbooks.engine import Refusal, Say, StepEvent, has_died
+from runbooks.engine import Refusal, has_died
+from runbooks.events import Say, StepEvent
 from runbooks.loader import NoSuchPathError, RunbookErrors
 from runbooks.loader import lint as lint_paths
 from runbooks.model import Risk

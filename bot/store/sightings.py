@@ -65,6 +65,19 @@ def _by_key(given: tuple[Sighting, ...]) -> dict[_Key, Sighting]:
     return {(s.fsid, s.image, s.locker): s for s in given}
 
 
+def _merged(held: Sighting | None, before: Sighting | None, after: Sighting) -> Sighting:
+    """What to keep where another look wrote in between: the later first look, and every watcher that was seen."""
+    continues = after.first_seen is not None and before is not None and before.first_seen == after.first_seen
+    seen_alive = (held is None or held.first_seen is None) and continues
+    later = held is not None and held.first_seen is not None and after.first_seen is not None
+    if seen_alive:
+        after = msgspec.structs.replace(after, first_seen=None)
+    elif later and held is not None and held.first_seen > after.first_seen:  # type: ignore[operator]
+        after = msgspec.structs.replace(held, last_look=after.last_look)
+    watched = dict.fromkeys((*after.watched_from, *(held.watched_from if held else ())))
+    return msgspec.structs.replace(after, watched_from=tuple(watched))
+
+
 def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:
     fsid, image, locker = key
     here = and_(
@@ -74,9 +87,7 @@ def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | No
     row = connection.execute(select(sightings.c.sighting).where(here)).one_or_none()
     held = msgspec.convert(row.sighting, Sighting) if row else None
     if after is not None:
-        continues = before is not None and before.first_seen == after.first_seen
-        if (held is None and continues) or (held is not None and held.first_seen > after.first_seen):
-            return
+        after = _merged(held, before, after)
     connection.execute(delete(sightings).where(here))
     if after is not None:
         connection.execute(

@@ -221,30 +221,35 @@ class Daemon(msgspec.Struct, frozen=True):
 
 
 class OsdMap(msgspec.Struct, frozen=True):
-    """The cluster's identity, flags that stop I/O, fences, and where its daemons and we ourselves are."""
+    """The cluster's identity, flags that stop I/O, fences, its health, and where its daemons and we ourselves are."""
 
     fsid: str
     flags: frozenset[str]
     fences: tuple[Fence, ...]
     daemons: tuple[Daemon, ...]
     own_ips: tuple[str, ...]
+    health: str = "HEALTH_OK"
 
 
 class Sighting(msgspec.Struct, frozen=True):
-    """When a lock was first seen without any sign of life, and what must not have changed since.
+    """What earlier looks saw of a lock: since when it shows no sign of life, and who watched its image before.
 
-    A first look is worthless once the header's `primary` OSD has changed, or the holder's node came back with another
-    `boot` id or other `ips` (None and empty: not known at the time).
+    `first_seen` is the first quiet look, None while the lock lives; `last_look` the newest one. A first look is
+    worthless once the header's `primary` OSD has changed, or the holder's node came back with another `boot` id or
+    other `ips` (None and empty: not known at the time). `watched_from` are the addresses of all watchers seen so far:
+    the writer of a kubelet's lock is none of its lockers, and may use another address of the machine than they did.
     """
 
     fsid: str
     image: str
     locker: str
-    first_seen: datetime
+    first_seen: datetime | None
     primary: int | None = None
     node: str | None = None
     boot: str | None = None
     ips: tuple[str, ...] = ()
+    last_look: datetime | None = None
+    watched_from: tuple[str, ...] = ()
 
 
 # The subject of a look at every lock that there is, and at what of Kubernetes surrounds them.

@@ -74,8 +74,8 @@ def images_of_pod(pod: Pod, snapshot: Snapshot) -> tuple[ceph.ImageSpec, ...]:
     """The RBD images that a pod mounts, through claims or inline."""
     found: dict[ceph.ImageSpec, None] = {}
     for entry in pod.spec.volumes or ():
-        if entry.persistent_volume_claim:
-            volume = volume_of(pod, entry.persistent_volume_claim.claim_name, snapshot)
+        if claim := entry.claim_name(pod.metadata.name):
+            volume = volume_of(pod, claim, snapshot)
             spec = image_of_volume(volume) if volume else None
         else:
             spec = image_of_pod_volume(entry)

@@ -35,7 +35,9 @@ def is_rbd(volume: Volume) -> bool:
 def is_ceph(volume: Volume | PodVolume) -> bool:
     """Whether a PV or a pod's own volume lies on Ceph, RBD or CephFS: a fence of its node ends its I/O."""
     if isinstance(volume, PodVolume):
-        return volume.rbd is not None or volume.cephfs is not None
+        driver = volume.csi.driver if volume.csi else ""
+        inline = any(_is_driver(driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
+        return volume.rbd is not None or volume.cephfs is not None or inline
     csi = volume.spec.csi
     return (
         is_rbd(volume) or volume.spec.cephfs is not None or (csi is not None and _is_driver(csi.driver, CEPHFS_DRIVER))

@@ -4,11 +4,20 @@ Field names are Kubernetes' own, in snake case. Whatever the API may leave out o
 real clusters do both (an Event's `involvedObject`, a CSINode's `drivers`). A Secret's data is never among them.
 """
 
+import ipaddress
 from datetime import datetime
 
 import msgspec
 
 from diagnostics.model import Subject
+
+
+def canonical_ip(text: str) -> str | None:
+    """An IP address in its one canonical form, None for what is none: `fd00:0::5` and `fd00::5` are one address."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
 
 
 class Struct(msgspec.Struct, frozen=True, rename="camel"):
@@ -97,6 +106,12 @@ class SecretSource(Struct, frozen=True):
     optional: bool | None = None
 
 
+class InlineCSISource(Struct, frozen=True):
+    """An ephemeral CSI volume of a pod."""
+
+    driver: str = ""
+
+
 class PodVolume(Struct, frozen=True):
     """One entry of a pod's `spec.volumes`."""
 
@@ -106,6 +121,24 @@ class PodVolume(Struct, frozen=True):
     cephfs: dict[str, object] | None = None
     config_map: ConfigMapSource | None = None
     secret: SecretSource | None = None
+    empty_dir: dict[str, object] | None = None
+    projected: dict[str, object] | None = None
+    downward_api: dict[str, object] | None = msgspec.field(name="downwardAPI", default=None)
+    host_path: dict[str, object] | None = None
+    csi: InlineCSISource | None = None
+    ephemeral: dict[str, object] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on the pod's own node or comes from the API: no other machine can write to it."""
+        local = (self.config_map, self.secret, self.empty_dir, self.projected, self.downward_api, self.host_path)
+        return any(source is not None for source in local)
+
+    def claim_name(self, pod: str) -> str | None:
+        """The claim that it mounts: the one it names, or the generic ephemeral one made for this pod."""
+        if self.persistent_volume_claim:
+            return self.persistent_volume_claim.claim_name
+        return f"{pod}-{self.name}" if self.ephemeral is not None else None
 
 
 class PodSpec(Struct, frozen=True):
@@ -165,8 +198,8 @@ class Pod(Struct, frozen=True):
     @property
     def claims(self) -> tuple[str, ...]:
         """Names of the claims that it mounts."""
-        volumes = self.spec.volumes or ()
-        return tuple(v.persistent_volume_claim.claim_name for v in volumes if v.persistent_volume_claim)
+        named = (v.claim_name(self.metadata.name) for v in self.spec.volumes or ())
+        return tuple(name for name in named if name is not None)
 
     @property
     def waiting_since(self) -> datetime | None:
@@ -315,8 +348,23 @@ class Node(Struct, frozen=True):
 
     @property
     def ips(self) -> tuple[str, ...]:
-        """Its IP addresses, as its kubelet reported them. They identify the node; Ceph may see others."""
-        return tuple(a.address for a in self.status.addresses or () if a.type in ("InternalIP", "ExternalIP"))
+        """Its IP addresses in canonical form. Its own kubelet reports them: they identify the node, Ceph may see others."""
+        return self._ips("InternalIP", "ExternalIP")
+
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """Those that it has itself; an ExternalIP may be a gateway's, which stands for many machines."""
+        return self._ips("InternalIP")
+
+    @property
+    def odd_addresses(self) -> tuple[str, ...]:
+        """What it reports as an IP and is none."""
+        given = [a.address for a in self.status.addresses or () if a.type in ("InternalIP", "ExternalIP")]
+        return tuple(address for address in given if canonical_ip(address) is None)
+
+    def _ips(self, *types: str) -> tuple[str, ...]:
+        found = (canonical_ip(a.address) for a in self.status.addresses or () if a.type in types)
+        return tuple(dict.fromkeys(ip for ip in found if ip is not None))
 
     @property
     def ready(self) -> Condition | None:

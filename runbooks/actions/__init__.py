@@ -16,6 +16,9 @@ from runbooks.actions.kubernetes_api import WritingApi
 from runbooks.model import Risk
 from runbooks.situation import Planned, Situation
 
+# How long, in seconds, an act on Ceph may take in all: three calls at their own time-outs and some more.
+PATIENCE = 90.0
+
 
 class ActFailed(Exception):
     """An act was refused, or failed for certain: one sentence. Nothing was changed by it."""
@@ -71,7 +74,8 @@ class Action:
 
     `plan` is pure. `apply` does what was planned and nothing else; `done` tells from fresh facts whether it has been
     done (None: that cannot be seen), which is how an interrupted act is judged. `settles` is how long, in seconds, an
-    act without an answer may still land. `dry_run` asks the API whether it would accept the act.
+    act without an answer may still land. `dry_run` asks the API whether it would accept the act. `guards` are judged
+    before every such act, whether or not a runbook names them: safety is the action's, not the YAML's.
     """
 
     risk: Risk
@@ -86,6 +90,7 @@ class Action:
     settles: float = 0.0
     lifts_fence: bool = False
     ceph_caps: tuple[str, ...] = field(default=())
+    guards: tuple[str, ...] = ()
 
 
 @cache

@@ -3,7 +3,7 @@
 from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, Address
+from diagnostics.facts.ceph import LOCKS, OSDMAP, Address, OsdMap
 from diagnostics.facts.holders import (
     CLAIM_USERS,
     LEASES,
@@ -14,11 +14,12 @@ from diagnostics.facts.holders import (
     PODS_AT,
 )  # fmt: skip
 from diagnostics.facts.images import is_ceph
-from diagnostics.facts.resources import Pod, Volume
+from diagnostics.facts.resources import Pod
 from diagnostics.verdicts import FAR_OFF
+from runbooks.case import speaks_against
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.guards.locks import fenced_by_plan
-from runbooks.situation import CannotPlan, Situation
+from runbooks.situation import CannotPlan, Situation, waits
 
 _POD_READS = (Read(LOCKS), Read(k8s.VOLUMES), Read(CLAIM_USERS))
 
@@ -121,24 +122,40 @@ def every_ceph_volume_of_pod_is_fenced(situation: Situation) -> Ruling:
     bare = [ip for ip in ips if ip not in expected and not any(f.covers_host(ip) for f in lasting)]
     if bare or not node.ips:
         return refused(f"node {node.metadata.name} is not fenced as a whole: {', '.join(bare) or 'it has no address'}")
-    volumes = situation.snapshot.seen(k8s.VOLUMES)
-    other = [name for pod in old_pods(situation) for name in _not_ceph(pod, volumes.full if volumes else ())]
+    other = [name for pod in old_pods(situation) for name in _not_fenced(pod, osdmap, situation)]
     if other:
-        return refused(*(f"volume {name} is not Ceph's: attest that {node.metadata.name} is off" for name in other))
+        return refused(
+            *(f"volume {name} is not on this Ceph: attest that {node.metadata.name} is off" for name in other)
+        )
     return allowed(f"all addresses of {node.metadata.name} are fenced", fenced=", ".join(ips))
 
 
-def _not_ceph(pod: Pod, volumes: tuple[Volume, ...]) -> list[str]:
-    """Claims of a pod that are not on Ceph, as far as it is known: an unknown one counts as not."""
-    by_claim = {(v.spec.claim_ref.namespace, v.spec.claim_ref.name): v for v in volumes if v.spec.claim_ref}
+def _not_fenced(pod: Pod, osdmap: OsdMap, situation: Situation) -> list[str]:
+    """Volumes of a pod that a fence on this Ceph does not cover, or may not: what is not known counts as not."""
+    volumes = situation.snapshot.seen(k8s.VOLUMES)
+    by_claim = {
+        (v.spec.claim_ref.namespace, v.spec.claim_ref.name): v
+        for v in (volumes.full if volumes else ()) if v.spec.claim_ref
+    }  # fmt: skip
     found = []
     for entry in pod.spec.volumes or ():
-        if entry.persistent_volume_claim and not is_ceph(entry):
-            name = entry.persistent_volume_claim.claim_name
-            volume = by_claim.get((pod.metadata.namespace, name))
-            if volume is None or not is_ceph(volume):
-                found.append(name)
+        claim = entry.claim_name(pod.metadata.name)
+        volume = by_claim.get((pod.metadata.namespace, claim)) if claim else None
+        here = volume is not None and is_ceph(volume) and speaks_against((volume,), osdmap.fsid, osdmap) is None
+        if not (entry.is_local or here):
+            found.append(claim or entry.name)
     return found
+
+
+@guard(*_POD_READS)
+def pod_still_waits(situation: Situation) -> Ruling:
+    """The pod has not got past its creation, so that deleting it ends nothing."""
+    pod = situation.pod()
+    if pod is None:
+        return refused(f"pod {situation.params.get('pod')} is not there any more")
+    if not waits(pod):
+        return refused(f"{pod.subject} is {pod.status.phase} by now: it waits no more")
+    return allowed(f"{pod.subject} still waits for its volumes")
 
 
 @guard(*_POD_READS, Read(OWNING_REPLICA_SETS), Read(OWNING_STATEFUL_SETS))

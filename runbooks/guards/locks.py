@@ -29,7 +29,7 @@ def lock_is_breakable(situation: Situation) -> Ruling:
     image, locker = situation.image(), situation.locker()
     if image is None or locker is None:
         return refused(f"{situation.params['locker']} holds no lock on {situation.params['image']}: nothing to break")
-    if locker.managed:
+    if locker.managed or image.tag == "internal":
         return refused(
             "the lock is a managed one: the next client takes it over by itself; if it cannot, check its caps"
         )

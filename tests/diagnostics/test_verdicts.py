@@ -288,23 +288,29 @@ def node(boot: str = "boot-1", ip: str = IP, name: str = "node1") -> Node:
     )
 
 
+def quiet(snapshot: Snapshot, earlier: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
+    """The sightings of quiet locks after a look, without when it was and who watched before."""
+    left = (s for s in look(snapshot, earlier) if s.first_seen is not None)
+    return tuple(msgspec.structs.replace(s, last_look=None, watched_from=()) for s in left)
+
+
 def began(**more: Any) -> Sighting:
     """A first look, 20 s ago, at a node that has not changed since."""
     return first_seen(20, node="node1", boot="boot-1", ips=(IP,), **more)
 
 
 def test_a_quiet_lock_begins_a_sighting_with_what_must_not_change() -> None:
-    (made,) = look(snapshot(image(), nodes=(node(),)), ())
+    (made,) = quiet(snapshot(image(), nodes=(node(),)), ())
     assert made == Sighting(FSID, IMAGE.spec, KUBELET.name, NOW, 3, "node1", "boot-1", (IP,))
 
 
 def test_a_sighting_continues_while_nothing_changes() -> None:
     before = began()
-    assert look(snapshot(image(), nodes=(node(),)), (before,)) == (before,)
+    assert quiet(snapshot(image(), nodes=(node(),)), (before,)) == (before,)
 
 
 def test_each_locker_has_a_sighting_of_its_own() -> None:
-    made = look(snapshot(image(lockers=(KUBELET, LIBRBD))), (first_seen(20),))
+    made = quiet(snapshot(image(lockers=(KUBELET, LIBRBD))), (first_seen(20),))
     assert [(s.locker, s.first_seen) for s in made] == [
         (KUBELET.name, NOW - timedelta(seconds=20)), (LIBRBD.name, NOW),
     ]  # fmt: skip
@@ -321,7 +327,7 @@ def test_each_locker_has_a_sighting_of_its_own() -> None:
     ],
 )
 def test_a_node_that_changed_begins_the_sighting_anew(nodes: tuple[Node, ...]) -> None:
-    (made,) = look(snapshot(image(), nodes=nodes), (began(),))
+    (made,) = quiet(snapshot(image(), nodes=nodes), (began(),))
     assert made.first_seen == NOW
 
 
@@ -329,12 +335,12 @@ def test_a_further_address_of_the_node_begins_the_sighting_anew() -> None:
     more = NodeStatus(
         addresses=(NodeAddress("InternalIP", IP), NodeAddress("ExternalIP", "192.0.2.7")), node_info=NodeInfo("boot-1")
     )
-    (made,) = look(snapshot(image(), nodes=(msgspec.structs.replace(node(), status=more),)), (began(),))
+    (made,) = quiet(snapshot(image(), nodes=(msgspec.structs.replace(node(), status=more),)), (began(),))
     assert (made.first_seen, made.ips) == (NOW, (IP, "192.0.2.7"))
 
 
 def test_a_first_look_that_did_not_know_the_node_cannot_vouch_for_it() -> None:
-    (made,) = look(snapshot(image(), nodes=(node(),)), (first_seen(20),))
+    (made,) = quiet(snapshot(image(), nodes=(node(),)), (first_seen(20),))
     assert made == Sighting(FSID, IMAGE.spec, KUBELET.name, NOW, 3, "node1", "boot-1", (IP,))
 
 
@@ -344,11 +350,11 @@ def test_a_first_look_that_did_not_know_the_node_cannot_vouch_for_it() -> None:
      {"nodes": (), "pods_at": NotSeen("x")}],
 )  # fmt: skip
 def test_a_look_that_does_not_see_nodes_keeps_what_was_known_of_them(blind: dict[str, Any]) -> None:
-    assert look(snapshot(image(), **blind), (began(),)) == (began(),)
+    assert quiet(snapshot(image(), **blind), (began(),)) == (began(),)
 
 
 def test_another_primary_begins_the_sighting_anew() -> None:
-    (made,) = look(snapshot(image(primary=4)), (first_seen(3_600),))
+    (made,) = quiet(snapshot(image(primary=4)), (first_seen(3_600),))
     assert (made.first_seen, made.primary) == (NOW, 4)
 
 
@@ -362,7 +368,7 @@ def test_another_primary_begins_the_sighting_anew() -> None:
 )
 def test_a_sign_of_life_ends_the_sighting(facts: dict[str, Any]) -> None:
     facts = {"images": (image(),), **facts}
-    assert look(snapshot(*facts.pop("images"), **facts), (first_seen(3_600),)) == ()
+    assert quiet(snapshot(*facts.pop("images"), **facts), (first_seen(3_600),)) == ()
 
 
 @pytest.mark.parametrize(
@@ -390,7 +396,7 @@ def test_a_sign_of_life_ends_the_sighting(facts: dict[str, Any]) -> None:
 def test_a_blind_look_and_one_at_something_else_keep_the_sighting(facts: dict[str, Any]) -> None:
     facts = {"images": (image(),), **facts}
     before = first_seen(20)
-    assert look(snapshot(*facts.pop("images"), **facts), (before,)) == (before,)
+    assert quiet(snapshot(*facts.pop("images"), **facts), (before,)) == (before,)
 
 
 @pytest.mark.parametrize(
@@ -403,14 +409,14 @@ def test_a_blind_look_and_one_at_something_else_keep_the_sighting(facts: dict[st
     ],
 )
 def test_a_lock_that_is_no_longer_held_ends_its_sighting(locks: Locks) -> None:
-    left = look(snapshot(locks=locks), (first_seen(20),))
+    left = quiet(snapshot(locks=locks), (first_seen(20),))
     assert KUBELET.name not in {s.locker for s in left}
 
 
 def test_a_lock_in_a_namespace_is_forgotten_when_that_namespace_was_walked() -> None:
     inside = first_seen(20, image="mioss/team/x")
     walked = Locks(FSID, (), (PoolScan("mioss", "team", 3, 0),))
-    assert look(snapshot(locks=walked), (inside, first_seen(20))) == (first_seen(20),)
+    assert quiet(snapshot(locks=walked), (inside, first_seen(20))) == (first_seen(20),)
 
 
 # --- Properties
@@ -494,3 +500,25 @@ def test_hiding_a_fact_never_makes_a_lock_look_deader(
         of = msgspec.structs.replace(of, primary=None)
     after = judge(of, locker, osdmap, sessions, sighting, NOW).verdict
     assert after not in DEAD or after is before
+
+
+def test_every_watcher_that_was_seen_is_remembered_with_the_lock() -> None:
+    """The writer of a kubelet's lock may use another address of its machine than the lock says."""
+    storage_nic = "10.99.0.60:0/7"
+    (live,) = look(snapshot(image(watcher("client.7", storage_nic))), ())
+    assert (live.first_seen, live.watched_from) == (None, (storage_nic,))
+    (silent,) = look(snapshot(image()), (live,))
+    assert (silent.first_seen, silent.watched_from) == (NOW, (storage_nic,))
+
+
+def test_a_first_look_is_forgotten_when_nobody_looked_for_a_quarter_of_an_hour() -> None:
+    fresh = first_seen(3_600, last_look=NOW - timedelta(minutes=15))
+    assert look(snapshot(image()), (fresh,))[0].first_seen == NOW - timedelta(hours=1)
+    old = first_seen(3_600, last_look=NOW - timedelta(minutes=15, seconds=1))
+    assert look(snapshot(image()), (old,))[0].first_seen == NOW
+
+
+def test_a_look_that_takes_long_counts_from_its_end() -> None:
+    ended = NOW + timedelta(seconds=40)
+    (made,) = look(snapshot(image()), (), ended)
+    assert made.first_seen == ended

@@ -178,7 +178,7 @@ def test_another_node_that_shares_one_of_the_addresses_would_be_hit() -> None:
 
 def test_the_address_of_a_pod_is_not_fenced() -> None:
     incident = Incident(at_address=[pod("vm", "node1", pod_ip="10.0.0.1", host_ip="10.0.0.5")])
-    assert "10.0.0.1" in reasons(incident)
+    assert "10.0.0.1 is the address of pod search/vm: power node1 off" in reasons(incident)
     incident = Incident(at_address=[pod("vm", "node3", pod_ip="10.0.0.1", host_ip="10.0.0.3")], nodes=[])
     assert "the address of pod search/vm" in reasons(incident)
 

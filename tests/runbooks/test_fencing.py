@@ -54,6 +54,7 @@ ROW_1 = {
     "reading and writing are paused": ({"flags": frozenset({"pauserd", "pausewr"})}, "pauserd, pausewr flag"),
     "writing is paused": ({"flags": frozenset({"pausewr"})}, "pausewr"),
     "Ceph is full": ({"flags": frozenset({"full"})}, "full flag"),
+    "Ceph is unhealthy": ({"unhealthy": "Ceph is in HEALTH_ERR"}, "HEALTH_ERR"),
     "the volume names another Ceph": ({"against": "the volume's clusterID is another one"}, "clusterID"),
     "the node is ambiguous": ({"holder": {"unclear": "10.0.0.1 is an address of several nodes"}}, "several nodes"),
     "the node is not known": ({"holder": Holder(None, None)}, "node is not known"),
@@ -237,6 +238,19 @@ def test_row_8_refuses_a_shared_address_and_a_pods() -> None:
     refused(scope(but(ADVISORY, holder={"address_is_pod": "search/vm"})), "pod search/vm", "power node1 off and attest")
 
 
+@pytest.mark.parametrize("holder", [UP, {"down": None}, {"cordoned": False}, {"foreign": ("node node9",)}])
+def test_what_is_fenced_already_may_be_fenced_again_whatever_became_of_the_node(holder: Any) -> None:
+    decision = scope(but(ADVISORY, already_fenced=True, holder=holder))
+    assert decision.extent is Extent.NODE
+    assert "10.0.0.1:0/0" in decision.entries
+    assert decision.dies == ()
+
+
+@pytest.mark.parametrize("ip", ["10.0.1.1", "10.0.0.99"])
+def test_a_daemon_or_ourselves_at_a_fenced_address_still_refuse(ip: str) -> None:
+    refused(scope(but(ADVISORY, already_fenced=True, holder={"ips": ("10.0.0.1", ip)})), ip)
+
+
 def test_a_fence_lasts_for_years() -> None:
     assert FENCE_LASTS.total_seconds() == 157_784_760
 
@@ -279,6 +293,8 @@ def cases(draw: st.DrawFn) -> Case:
         seen_twice=draw(st.booleans()), young=draw(st.booleans()), unmapped_on_node=draw(st.booleans()),
         daemons=draw(st.sampled_from([{}, {"10.0.1.1": "mon.a"}, {"10.0.0.2": "osd.1"}])),
         own_ips=draw(st.sampled_from([(), ("10.0.0.99",), ("2001:db8::1",)])), holder=draw(HOLDERS),
+        already_fenced=draw(st.sampled_from([False, False, True])),
+        unhealthy=draw(st.sampled_from([None, None, None, "HEALTH_ERR"])),
     )  # fmt: skip
 
 
@@ -288,6 +304,7 @@ def test_whatever_is_unknown_or_forbidden_is_never_fenced(case: Case) -> None:
     decision = scope(case)
     never = [
         case.unknown, case.flags & {"full", "pausewr", "pauserd"}, case.against, case.changed, case.holder.unclear,
+        case.unhealthy,
         case.holder.node is None, case.watchers, case.lockers > 1, not case.exclusive, case.traits, case.reserved,
         "ReadOnlyMany" in case.access_modes, case.ip in case.daemons, case.ip in case.own_ips,
     ]  # fmt: skip
@@ -309,13 +326,15 @@ def test_no_entry_ever_covers_a_daemon_or_ourselves_or_more_than_its_scope_says(
         assert str(ipaddress.ip_address(address.ip)) == address.ip
     if decision.extent is Extent.NODE:
         holder = case.holder
-        assert holder.down is True
-        assert holder.cordoned
-        assert not (case.managed or holder.foreign or holder.address_is_pod)
+        assert not case.managed
+        if not case.already_fenced:
+            assert holder.down is True
+            assert holder.cordoned
+            assert not any((holder.foreign, holder.address_is_pod))
+            assert (decision.risk, decision.dies) == (Risk.CRITICAL, holder.dies)
         assert {address.ip for address in addresses} == set(holder.ips)
         assert case.ip in holder.ips
         assert all((address.port, address.nonce) == (0, 0) for address in addresses)
-        assert (decision.risk, decision.dies) == (Risk.CRITICAL, holder.dies)
     if decision.extent is Extent.EXACT:
         assert decision.entries == (case.exact,)
         assert addresses[0].nonce != 0
@@ -323,8 +342,8 @@ def test_no_entry_ever_covers_a_daemon_or_ourselves_or_more_than_its_scope_says(
             assert case.unmapped_on_node
             assert case.seen_twice
             assert case.holder.ready is True
-            assert not (case.holder.uses or case.young)
+            assert not any((case.holder.uses, case.young))
         elif not case.holder.down:
             assert case.seen_twice
             assert case.watches_elsewhere is False
-            assert not (case.sessions or case.young)
+            assert not any((case.sessions, case.young))

@@ -37,6 +37,7 @@ def command(
         "mon dump": lambda: _mon_dump(cluster),
         "mgr dump": lambda: _mgr_dump(cluster),
         "fs dump": lambda: _fs_dump(cluster),
+        "health": lambda: {"status": cluster.health, "checks": {}, "mutes": []},
     }
     if prefix != "osd blocklist" and prefix not in reads:
         raise RadosError(EINVAL, f"the monitor command {prefix!r}: command not known")

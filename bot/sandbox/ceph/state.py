@@ -68,7 +68,7 @@ class ClusterState:
         now: the clock, with a time zone.
         mons, osds: where the daemons are, by name and by number.
 
-    Knobs for tests, to be set at any time: `silent_mons` (they do not answer), `flags` of the OSD map, `denied`
+    Knobs for tests, to be set at any time: `health`, `silent_mons` (they do not answer), `flags` of the OSD map, `denied`
     (monitor commands that everybody is refused), `cut_replies` (to so many bytes are execute's replies cut),
     `primaries` (the acting primary of a placement group; None: it is inactive).
     """
@@ -95,6 +95,7 @@ class ClusterState:
         self.fences: dict[str, datetime] = {}
         self.epoch = 1
         self.flags: set[str] = {"sortbitwise", "recovery_deletes", "purged_snapdirs", "pglog_hardlimit"}
+        self.health = "HEALTH_OK"
         self.silent_mons: set[str] = set()
         self.denied: set[str] = set()
         self.cut_replies: int | None = None

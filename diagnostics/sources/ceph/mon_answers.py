@@ -58,6 +58,10 @@ class _Mon(msgspec.Struct, frozen=True):
     addr: str = ""
 
 
+class _Health(msgspec.Struct):
+    status: str
+
+
 class _MonDump(msgspec.Struct, frozen=True):
     mons: tuple[_Mon, ...]
 
@@ -157,6 +161,11 @@ def read_mons(answer: bytes) -> tuple[tuple[str, ...], tuple[Daemon, ...]]:
         raise MalformedReply("the answer to 'mon dump' names no monitor")
     daemons = [daemon for mon in mons for daemon in _daemons(f"mon.{mon.name}", [mon.public_addrs], [mon.addr])]
     return tuple(mon.name for mon in mons), _distinct(daemons)
+
+
+def read_health(answer: bytes) -> str:
+    """The cluster's overall health from `health`: HEALTH_OK, HEALTH_WARN or HEALTH_ERR."""
+    return _decode(answer, _Health, "health").status
 
 
 def read_mgr(answer: bytes) -> tuple[Daemon, ...]:

@@ -188,7 +188,8 @@ def _osd_map(rados: Rados) -> OsdMap:
     _, mons = mon_answers.read_mons(rados.mon({"prefix": "mon dump"}))
     mgr = mon_answers.read_mgr(rados.mon({"prefix": "mgr dump"}))
     mds = mon_answers.read_mds(rados.mon({"prefix": "fs dump"}))
-    return OsdMap(osds.fsid, osds.flags, osds.fences, (*osds.daemons, *mons, *mgr, *mds), rados.own_ips())
+    health = mon_answers.read_health(rados.mon({"prefix": "health"}))
+    return OsdMap(osds.fsid, osds.flags, osds.fences, (*osds.daemons, *mons, *mgr, *mds), rados.own_ips(), health)
 
 
 def _could_not_look(error: RadosError) -> CouldNotLook:

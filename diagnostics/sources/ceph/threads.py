@@ -35,7 +35,7 @@ async def in_daemon_thread(work: Callable[[], T], patience: float) -> T:
         value: Any = None
         try:
             value = work()
-        except Exception as caught:  # noqa: BLE001 - it is raised again where it is awaited
+        except BaseException as caught:  # noqa: BLE001 - it is raised again where it is awaited
             error = caught
         with suppress(RuntimeError):  # the loop has ended, and with it whoever wanted the answer
             loop.call_soon_threadsafe(settle, error, value)

@@ -7,12 +7,13 @@ The official client does configuration, authentication and transport; its typed 
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 import msgspec
+import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -73,7 +74,10 @@ async def configure(access: Access) -> Configuration:
         raise CouldNotLook("No Kubernetes is configured: set KUBECONFIG, or run inside a cluster.", configured=False)
     try:
         await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=path, context=access.context, client_configuration=configuration, persist_config=False
+            config_file=path,
+            context=access.context or _current_context(exists),
+            client_configuration=configuration,
+            persist_config=False,
         )
     except kube_config.ConfigException as error:
         what = str(error).removeprefix("Invalid kube-config. ")
@@ -81,6 +85,19 @@ async def configure(access: Access) -> Configuration:
     except Exception as error:  # noqa: BLE001 - the loader raises whatever its YAML and certificate readers raise
         raise NoSuchConfiguration(f"The kubeconfig {path} does not parse: {_first_line(error)}") from None
     return configuration
+
+
+def _current_context(paths: Sequence[str]) -> str | None:
+    """The context that kubectl would take from several files: the first that is set. (The client's loader takes the
+    last, which may be another cluster.) None leaves it to the loader, which also says what is wrong with a file."""
+    for path in paths if len(paths) > 1 else ():
+        try:
+            content = yaml.safe_load(Path(path).expanduser().read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+        if isinstance(content, dict) and (context := content.get("current-context")):
+            return str(context)
+    return None
 
 
 def _in_cluster(configuration: Configuration) -> Configuration:
@@ -103,7 +120,13 @@ class Api:
         self._client: ApiClient | None = None
 
     async def __aenter__(self) -> Self:
-        self._client = ApiClient(await configure(self.access))
+        configuration = await configure(self.access)
+        try:
+            self._client = ApiClient(configuration)
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            raise NoSuchConfiguration(
+                f"The certificates for {configuration.host} cannot be used ({_first_line(error)}): correct the kubeconfig."
+            ) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -4,7 +4,6 @@ It does not stop a writer; that is the fence's work, which must have come first.
 that very client with that very cookie does not hold the lock any more, so a lock taken anew is never broken.
 """
 
-import asyncio
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,8 @@ from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import cls_lock
 from diagnostics.sources.ceph.rados import Rados, RadosError
-from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown
+from diagnostics.sources.ceph.threads import in_daemon_thread
+from runbooks.actions import PATIENCE, ActFailed, Action, Clients, OutcomeUnknown
 from runbooks.guards.locks import lock_unchanged
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -33,7 +33,7 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa
     image, locker = situation.image(), situation.locker()
     if image is None or locker is None:
         raise CannotPlan(f"{situation.params.get('locker')} holds no lock on {situation.params.get('image')}")
-    if locker.managed:
+    if locker.managed or image.tag == "internal":
         raise CannotPlan("the lock is a managed one: only advisory locks are broken")
     subject = image.image.subject
     return Planned(
@@ -52,7 +52,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
     """Remove the locker. Once this is given up, its thread sends nothing more."""
     given_up = threading.Event()
     try:
-        await asyncio.to_thread(_break, planned, clients, given_up)
+        await in_daemon_thread(lambda: _break(planned, clients, given_up), PATIENCE)
     finally:
         given_up.set()
 
@@ -108,6 +108,7 @@ ACTION = Action(
     reads=(*lock_unchanged.reads,),
     writes=(),
     ceph_caps=("osd profile rbd",),
+    guards=("fence_covers_every_address", "image_has_no_watcher", "lock_unchanged"),
     plan=plan,
     apply=apply,
     done=done,

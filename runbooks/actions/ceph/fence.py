@@ -4,16 +4,17 @@ The scope (one exact address, a whole node, or nothing) comes from facts, never 
 as an undo: a frozen or cut-off writer would resume within seconds.
 """
 
-import asyncio
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from diagnostics.facts.ceph import OSDMAP, Address, parse_fence
+from diagnostics.facts.holders import NODES
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import Rados, RadosError
-from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown
+from diagnostics.sources.ceph.threads import in_daemon_thread
+from runbooks.actions import PATIENCE, ActFailed, Action, Clients, OutcomeUnknown
 from runbooks.fencing import FENCE_LASTS, Extent
 from runbooks.guards.locks import decided, fence_covers_every_address, fence_scope_is_safe
 from runbooks.model import Risk, duration
@@ -42,11 +43,13 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
         raise CannotPlan(
             f"a fence must last {int(FENCE_LASTS.total_seconds())}s: a shorter one lets a frozen writer resume"
         )
-    what = f"node {situation.params.get('node')}" if decision.extent is Extent.NODE else "the locker's exact address"
+    what = f"node {decision.node}" if decision.extent is Extent.NODE else "the locker's exact address"
+    nodes = situation.snapshot.seen(NODES)
+    fenced = tuple(n.subject for n in (nodes.full if nodes else ()) if n.metadata.name == decision.node)
     return Planned(
         action="ceph.fence",
         says=f"fence {what}: blocklist {', '.join(decision.entries)} for {int(lasts.total_seconds())} s",
-        targets=(Subject("CephCluster", None, image.image.fsid, image.image.fsid), image.image.subject),
+        targets=(Subject("CephCluster", None, image.image.fsid, image.image.fsid), image.image.subject, *fenced),
         effect={"entries": list(decision.entries), "seconds": int(lasts.total_seconds()), "extent": decision.extent},
         risk=decision.risk,
         dies=decision.dies,
@@ -61,7 +64,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
     """
     given_up = threading.Event()
     try:
-        await asyncio.to_thread(_add, planned, clients, given_up)
+        await in_daemon_thread(lambda: _add(planned, clients, given_up), PATIENCE)
     finally:
         given_up.set()
 
@@ -137,6 +140,7 @@ ACTION = Action(
     reads=(*fence_scope_is_safe.reads,),
     writes=(),
     ceph_caps=("mon profile rbd",),
+    guards=("lock_is_breakable", "fence_scope_is_safe", "no_pod_outside_the_fence_uses_volume"),
     plan=plan,
     apply=apply,
     done=done,

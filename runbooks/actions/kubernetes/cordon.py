@@ -56,6 +56,7 @@ ACTION = Action(
     required=frozenset({"node"}),
     reads=(Read(NODES),),
     writes=(Write("", "nodes", "patch"),),
+    guards=("object_unchanged",),
     plan=plan,
     apply=apply,
     done=done,

@@ -57,6 +57,7 @@ ACTION = Action(
     required=frozenset({"pod"}),
     reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
     writes=(Write("", "pods", "delete"),),
+    guards=("object_unchanged", "owner_will_recreate_pod", "pod_still_waits"),
     plan=plan,
     apply=apply,
     done=done,

@@ -65,6 +65,7 @@ ACTION = Action(
     required=frozenset({"node"}),
     reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
     writes=(Write("", "pods", "delete"),),
+    guards=("object_unchanged", "every_ceph_volume_of_pod_is_fenced"),
     plan=plan,
     apply=apply,
     done=done,

@@ -120,10 +120,17 @@ def test_the_times_of_an_event_come_from_its_older_or_its_newer_form() -> None:
     assert (made.first_seen.minute, made.last_seen.minute) == (5, 5)
 
 
-def test_a_nodes_ips_are_its_internal_and_external_ones() -> None:
-    kinds = ["InternalIP", "Hostname", "ExternalIP", "InternalDNS"]
-    node = read(Node, status={"addresses": [{"type": kind, "address": kind} for kind in kinds]})
-    assert node.ips == ("InternalIP", "ExternalIP")
+def test_a_nodes_ips_are_its_internal_and_external_ones_in_canonical_form() -> None:
+    kinds = {"InternalIP": "fd00:0:0::5", "Hostname": "n", "ExternalIP": "203.0.113.7", "InternalDNS": "n.internal"}
+    node = read(Node, status={"addresses": [{"type": kind, "address": text} for kind, text in kinds.items()]})
+    assert node.ips == ("fd00::5", "203.0.113.7")
+    assert node.internal_ips == ("fd00::5",)
+    assert node.odd_addresses == ()
+
+
+def test_an_address_that_is_none_is_named_and_never_used() -> None:
+    node = read(Node, status={"addresses": [{"type": "InternalIP", "address": "10.0.0.1;rm"}]})
+    assert (node.ips, node.odd_addresses) == ((), ("10.0.0.1;rm",))
 
 
 @pytest.mark.parametrize(
