@@ -182,12 +182,16 @@ def _mistakes(error: ValidationError) -> str:
     return "; ".join(said)
 
 
-def ceph_conf(settings: CephSettings | None, override: str | None) -> CephSettings | None:
-    """Which Ceph to use: --ceph-conf, then the configuration, then $CEPH_CONF, then /etc/ceph/ceph.conf if it is there."""
+def ceph_conf(settings: CephSettings | None, override: str | None, *, guess: bool = True) -> CephSettings | None:
+    """Which Ceph to use: --ceph-conf, then the configuration, then $CEPH_CONF, then /etc/ceph/ceph.conf if it is there.
+
+    Without `guess` the last two are left out: a cluster that is configured without Ceph has none, and a lock of some
+    other Ceph is no business of its pods.
+    """
     if override:
         # It is another cluster, perhaps: what is read there must not be acted on with the file's `remediate_conf`.
         return (settings or CephSettings(conf=override)).model_copy(update={"conf": override, "remediate_conf": None})
-    if settings:
+    if settings or not guess:
         return settings
     if from_environment := os.environ.get("CEPH_CONF"):
         return CephSettings(conf=from_environment)

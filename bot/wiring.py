@@ -75,7 +75,7 @@ def target(
         SettingsError: there is no such cluster, or a named file does not exist.
     """
     name, chosen = settings.cluster(cluster)
-    ceph = configuration.ceph_conf(chosen.ceph, ceph_conf)
+    ceph = configuration.ceph_conf(chosen.ceph, ceph_conf, guess="clusters" not in settings.model_fields_set)
     if ceph is not None and not os.path.isfile(ceph.conf):
         raise SettingsError(f"The Ceph configuration {ceph.conf} does not exist: correct --ceph-conf or CEPH_CONF.")
     named = chosen.ceph is not None or ceph_conf is not None or "CEPH_CONF" in os.environ

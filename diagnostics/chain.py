@@ -30,6 +30,7 @@ from diagnostics.verdicts import Verdict, sessions_of, verdict_of
 LEASE_STALE = timedelta(minutes=5)
 # A kubelet repeats the event of a failing mount every few minutes; one that has not come for longer than this is past.
 REPEATED_WITHIN = timedelta(minutes=15)
+MOST_SIBLINGS = 3  # events shown beside the telling one: what else the kubelet says of the same pod
 # What a mount can look like from outside while a lock is held elsewhere. Any other cause explains itself.
 _MAY_BE_THE_LOCK = frozenset({
     "unknown", "mount-timeout-umbrella", "rbd-image-locked", "rbd-image-in-use", "csi-rpc-timeout",
@@ -73,10 +74,11 @@ def _locked_by_name(spec: str, snapshot: Snapshot) -> LockedImage | None:
 
 
 def _from_pod(pod: Pod, found: str | None, snapshot: Snapshot, unseen: list[str]) -> tuple[list[Link], str | None]:
-    event, cause = telling_event(pod, snapshot, unseen)
+    by_lock = found == "rbd-image-locked"  # the finding is about the lock: what else an event says is said beside it
+    event, cause = telling_event(pod, snapshot, unseen, of_lock=by_lock)
     slug = found if found not in (None, "unknown") or cause is None else cause.cause
     links = [*(_event_links(pod, event, snapshot)), _pod_link(pod)]
-    if cause is not None and cause.cause not in _MAY_BE_THE_LOCK:
+    if cause is not None and cause.cause not in _MAY_BE_THE_LOCK and not by_lock:
         return links, cause.cause  # whatever else is true of the pod's images, this is what it waits for
     held: list[Link] = []
     free: list[Link] = []
@@ -98,8 +100,13 @@ def _from_pod(pod: Pod, found: str | None, snapshot: Snapshot, unseen: list[str]
     return [*links, *(free or ended)], slug
 
 
-def telling_event(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> tuple[Event | None, Cause | None]:
-    """The event of a pod, or of its claims, that tells most, and its cause. The newest is not always the telling one."""
+def telling_event(
+    pod: Pod, snapshot: Snapshot, unseen: list[str], *, of_lock: bool = False
+) -> tuple[Event | None, Cause | None]:
+    """The event of a pod, or of its claims, that tells most, and its cause. The newest is not always the telling one.
+
+    With `of_lock`, one that may tell of a lock goes before all that tell of something else.
+    """
     events = snapshot[EVENTS]
     if isinstance(events, NotSeen):
         unseen.append(f"events: {events.reason}")
@@ -111,6 +118,9 @@ def telling_event(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> tuple[Even
     ]  # fmt: skip
     about.sort(key=lambda event: event.last_seen or snapshot.taken_at)
     about = [event for event in about if not _outdated(event, about, snapshot)]
+    if of_lock:
+        causes = [classify(event.message or "", event.reason).cause for event in about]
+        about = [e for e, cause in zip(about, causes, strict=True) if cause in _MAY_BE_THE_LOCK] or about
     index = telling([(event.message or "", event.reason) for event in about])
     if index is None:
         return None, None
@@ -140,10 +150,11 @@ def _event_links(pod: Pod, event: Event | None, snapshot: Snapshot) -> Iterator[
     proof = [Evidence(f"event {event.metadata.namespace}/{event.metadata.name}", event.message or "")]
     events = snapshot.seen(EVENTS)
     for other in events.full if events else ():
-        umbrella = is_umbrella(classify(other.message or "", other.reason))
-        if other.metadata.uid != event.metadata.uid and other.about.uid == pod.metadata.uid and umbrella:
+        known = classify(other.message or "", other.reason).cause not in (cause.cause, "unknown")
+        if other.metadata.uid != event.metadata.uid and other.about.uid == pod.metadata.uid and known:
             proof.append(Evidence(f"event {other.metadata.namespace}/{other.metadata.name}", other.message or ""))
-            break
+            if len(proof) > MOST_SIBLINGS:
+                break
     yield Link(event.subject, says, tuple(proof))
 
 

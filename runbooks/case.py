@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Address, LockedImage, Locker, OsdMap, Sighting
+from diagnostics.facts.ceph import (
+    NEIGHBOURS,
+    OSDMAP,
+    SESSIONS,
+    SIGHTINGS,
+    Address,
+    LockedImage,
+    Locker,
+    OsdMap,
+    Sighting,
+)
 from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of
-from diagnostics.facts.images import is_ceph
+from diagnostics.facts.images import image_of_volume, is_ceph
 from diagnostics.facts.resources import Node, Pod, Volume
 from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of
 from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
@@ -79,7 +89,7 @@ def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation
     sessions = situation.snapshot[SESSIONS]
     if not isinstance(sessions, NotSeen):
         yield from (f"mon {mon} did not tell its sessions: {why}" for mon, why in sorted(sessions.silent.items()))
-    for kind in (SESSIONS, OSDMAP, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS):
+    for kind in (SESSIONS, OSDMAP, NEIGHBOURS, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS):
         if isinstance(fact := situation.snapshot[kind], NotSeen):
             yield f"{kind.name} could not be read: {fact.reason}"
     if len(volumes) != 1:
@@ -169,7 +179,7 @@ def _csi_controllers(on_node: list[Pod]) -> Iterator[str]:
 
 def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation) -> bool | None:
     """Whether the locker's client watches another image; None where not all locked images were looked at."""
-    locks = situation.snapshot.seen(LOCKS)
+    locks = situation.snapshot.seen(NEIGHBOURS)
     others = [i for i in (locks.images if locks else ()) if i.image != image.image]
     if any(w.client == locker.client for other in others for w in other.watchers or ()):
         return True
@@ -204,7 +214,7 @@ def _holder(
         node=name, unclear=unclear, ready=node.is_ready, down=down, cordoned=cordoned, ips=ips,
         foreign=tuple(_foreign(name, ips, volumes, on_node, situation)),
         uses=tuple(_uses(node, volumes, situation)), address_is_pod=host.pod,
-        dies=(*sorted(_dies(on_node, situation)), *_clients_at(ips, situation)),
+        dies=(*sorted(_dies(on_node, situation)), *_clients_at(ips, situation), *_not_looked_at(situation)),
     )  # fmt: skip
 
 
@@ -276,6 +286,32 @@ def _foreign(
         if shared and other.metadata.name != name:
             yield f"node {other.metadata.name}, which has {', '.join(sorted(shared))} too"
     yield from _csi_controllers(on_node)
+    yield from _neighbours(ips, on_node, situation)
+
+
+def _neighbours(ips: tuple[str, ...], on_node: list[Pod], situation: Situation) -> Iterator[str]:
+    """Clients at these addresses that have another image open, which no pod on the node accounts for: somebody's work."""
+    everywhere = situation.snapshot.seen(NEIGHBOURS)
+    accounted = {image for pod in on_node for image in _images_by_claim(pod, situation)}
+    for other in everywhere.images if everywhere else ():
+        if other.image.spec in accounted or other.image.spec == situation.params.get("image"):
+            continue
+        for watcher in other.watchers or ():
+            if watcher.address.ip in ips:
+                yield f"{watcher.client} at {watcher.address}, which has {other.image.spec} open for no pod of this node"
+
+
+def _images_by_claim(pod: Pod, situation: Situation) -> Iterator[str]:
+    volumes = situation.snapshot.seen(k8s.VOLUMES)
+    for volume in volumes.full if volumes else ():
+        ref = volume.spec.claim_ref
+        if (
+            ref
+            and ref.namespace == pod.metadata.namespace
+            and ref.name in pod.claims
+            and (spec := image_of_volume(volume))
+        ):
+            yield str(spec)
 
 
 def _uses(node: Node, volumes: tuple[Volume, ...], situation: Situation) -> Iterator[str]:
@@ -317,3 +353,10 @@ def _clients_at(ips: tuple[str, ...], situation: Situation) -> list[str]:
     """The clients that are in session from these addresses: a fence ends them too, whatever they are."""
     sessions = situation.snapshot.seen(SESSIONS)
     return sorted({f"{s.entity} in session from {s.ip}" for s in (sessions.open if sessions else ()) if s.ip in ips})
+
+
+def _not_looked_at(situation: Situation) -> list[str]:
+    """Pools that could not be looked at: who has their images open from these addresses is not known."""
+    everywhere = situation.snapshot.seen(NEIGHBOURS)
+    blind = {problem.pool for problem in (everywhere.problems if everywhere else ())}
+    return [f"perhaps users of pool {pool}, which could not be read" for pool in sorted(blind)]

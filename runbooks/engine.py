@@ -121,8 +121,11 @@ class Engine:
         self, execution: Execution, to: State, person: Person, only_from: Sequence[State], what: str, why: str = ""
     ) -> None:
         """Change the state that was looked at, and no other: somebody else may have gone on with it meanwhile."""
+        event = "may run" if to is State.APPROVED else None  # the approvals themselves have rows of their own
         try:
-            await asyncio.to_thread(lambda: self.store.move(execution.id, to, person.id, why, only_from=only_from))
+            await asyncio.to_thread(
+                lambda: self.store.move(execution.id, to, person.id, why, only_from=only_from, event=event)
+            )
         except LostLease:
             now = await asyncio.to_thread(self.store.get, execution.id)
             if now.state is not to:
@@ -194,7 +197,9 @@ class Engine:
         tried = await asyncio.to_thread(self.store.entries, execution_id)
         await self._may_run(execution, person, fresh=not tried)
         try:
-            lease = await asyncio.to_thread(lambda: self.store.take(execution_id, this_process(), gone=has_died))
+            lease = await asyncio.to_thread(
+                lambda: self.store.take(execution_id, this_process(), person.id, gone=has_died)
+            )
         except LostLease as lost:
             await self._refuse("run refused", f"{execution_id} cannot be run", person, execution_id, [str(lost)])
         keeper = asyncio.create_task(self._keep(lease))

@@ -121,8 +121,21 @@ class Run:
             yield StepEvent("", Say.ENDED, "done")
         except Stop as stop:
             await self._move(stop.state, stop.reason)
+            for note in self._notes_that_stand(current):
+                yield note
             yield StepEvent(current, stop.say, stop.reason)
             yield StepEvent("", Say.ENDED, f"{stop.state}: {stop.reason}")
+
+    def _notes_that_stand(self, current: str) -> list[StepEvent]:
+        """What to know of acts that were done before the run broke off: a fence stays, whatever came after it."""
+        ids = [step.id for step in self.runbook.steps]
+        rest = self.runbook.steps[ids.index(current) + 1 :] if self.done and current in ids else ()
+        planned = {step.id: step for step in self.plan.steps}
+        said = [StepEvent("", Say.NOTE, "done before that, and it stands: " + "; ".join(act.says for act in self.done))]
+        notes = [step for step in rest if step.note is not None and planned[step.id].skipped is None]
+        return said[: len(self.done)] + [
+            StepEvent(step.id, Say.NOTE, fill_in(step.note or "", self.plan.params)) for step in notes
+        ]
 
     async def _move(self, state: State, reason: str) -> None:
         await asyncio.to_thread(

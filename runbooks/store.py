@@ -196,7 +196,7 @@ class Store:
 
     def move(
         self, execution: str, to: State, person: str, reason: str = "", *, lease: Lease | None = None,
-        only_from: Sequence[State] = OPEN,
+        only_from: Sequence[State] = OPEN, event: str | None = None,
     ) -> None:  # fmt: skip
         """Put an execution into another state, if it is in one of `only_from` now. Those that ended stay as they are.
 
@@ -216,10 +216,12 @@ class Store:
             ).one_or_none()  # fmt: skip
             if changed is None:
                 raise LostLease(f"{execution} has gone on or ended meanwhile, or is run by somebody else")
-            audit.append(connection, now, to, person, execution, {"reason": reason})
+            audit.append(connection, now, event or to, person, execution, {"state": to, "reason": reason})
 
-    def take(self, execution: str, owner: str, *, gone: Callable[[str], bool] = lambda _: False) -> Lease:
-        """Take the right to run an execution: nobody else's lease may hold. `gone` tells of an owner that has died.
+    def take(
+        self, execution: str, owner: str, person: str = "", *, gone: Callable[[str], bool] = lambda _: False
+    ) -> Lease:
+        """Take the right to run an execution for a person: nobody else's lease may hold. `gone` tells of a dead owner.
 
         Raises:
             LostLease: somebody else runs it, or it has ended.
@@ -245,7 +247,8 @@ class Store:
             ).one_or_none()  # fmt: skip
             if taken is None:
                 raise LostLease(f"{execution} was taken by somebody else")
-            audit.append(connection, _text(now), "running", owner, execution, {"token": taken.fencing_token})
+            detail = {"owner": owner, "token": taken.fencing_token}
+            audit.append(connection, _text(now), "running", person or owner, execution, detail)
         return Lease(execution, owner, taken.fencing_token)
 
     def renew(self, lease: Lease) -> None:
@@ -285,7 +288,9 @@ class Store:
         open_acts = [entry.step for entry in self.entries(lease.execution) if entry.outcome is None]
         state = State.IN_DOUBT if open_acts else State.APPROVED
         why = f"interrupted after the intent of step {open_acts[0]}" if open_acts else "interrupted between acts"
-        self.move(lease.execution, state, lease.owner, why, lease=lease, only_from=(State.RUNNING,))
+        self.move(
+            lease.execution, state, lease.owner, why, lease=lease, only_from=(State.RUNNING,), event="interrupted"
+        )
 
     def intend(self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]]) -> Entry:
         """Write down that an act is about to be done, and what the guards said, before it is done.

@@ -358,7 +358,7 @@ def named(text: str) -> list[str]:
     "sample",
     [
         "--index-url https://py" + "pi.org/simple",
-        "deb http://deb.deb" + "ian.org/debian sid main",
+        "deb http://" + "deb.debian" + ".org/debian sid main",
         "cd /wo" + "rk/main",
         "https://mirror.example/pool/ceph" + "_18.2.7.deb",
         "https://mirror.example/a" + "-1.0-py3-none-any.whl",

@@ -218,6 +218,8 @@ def deny(
     except Refusal as refusal:
         _refuse(refusal)
     text_console().print(f"{execution} is denied.")
+    for entry in state.runbooks.entries(execution):
+        text_console().print(f"  done before that, and it stands: {entry.act.says}")
 
 
 @app.command()

@@ -50,10 +50,17 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def _make_private(path: Path) -> None:
-    """The state says who did what: its folder and file are for its owner alone."""
+    """The state says who did what: its folder and file are for its owner alone.
+
+    People who approve for each other share one: in a folder that a group may write to, the file is the group's too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        shared = path.parent.stat().st_mode & 0o020
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        if shared:
+            os.fchmod(descriptor, 0o660)
+        os.close(descriptor)
 
 
 def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]

@@ -137,7 +137,8 @@ class PoolProblem(msgspec.Struct, frozen=True):
 class Locks(msgspec.Struct, frozen=True):
     """All locked images in scope, the pools that were walked, and what could not be read.
 
-    `absent` holds the images that a volume names and that are not there; `free` those that are there and unlocked.
+    `absent` holds the images that a volume names and that are not there; `free` those that are there and unlocked, with
+    their watchers in `users` (by `pool[/namespace]/image`) as far as these could be read.
     """
 
     fsid: str
@@ -146,6 +147,7 @@ class Locks(msgspec.Struct, frozen=True):
     problems: tuple[PoolProblem, ...] = ()
     absent: tuple[ImageSpec, ...] = ()
     free: tuple[ImageSpec, ...] = ()
+    users: dict[str, tuple[Watcher, ...]] = {}
 
     def covers(self, spec: ImageSpec) -> bool:
         """Whether this reading tells of an image, be it by a problem: if not, nobody knows whether it is locked."""
@@ -256,6 +258,8 @@ class Sighting(msgspec.Struct, frozen=True):
 ALL_LOCKS = Subject("RBDLocks", None, "*", "")
 
 LOCKS: Kind[Locks] = Kind("ceph.locks", after=(k8s.VOLUMES,))
+# Every locked image of the cluster, whatever the scope: who else uses an address that is to be fenced.
+NEIGHBOURS: Kind[Locks] = Kind("ceph.neighbours")
 SESSIONS: Kind[Sessions] = Kind("ceph.sessions", after=(LOCKS,))
 OSDMAP: Kind[OsdMap] = Kind("ceph.osdmap", after=(LOCKS,))
 # Made by the scan from the other facts and from what earlier looks left in the store; no source reads it.

@@ -2,7 +2,7 @@
 
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Address, Fence
+from diagnostics.facts.ceph import LOCKS, NEIGHBOURS, OSDMAP, SESSIONS, SIGHTINGS, Address, Fence
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
 from diagnostics.verdicts import FAR_OFF, Verdict, verdict_of
 from runbooks.case import case_of
@@ -11,7 +11,7 @@ from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Situation, waits
 
-_LOCK_READS = (Read(LOCKS), Read(OSDMAP), Read(SESSIONS), Read(SIGHTINGS))
+_LOCK_READS = (Read(LOCKS), Read(NEIGHBOURS), Read(OSDMAP), Read(SESSIONS), Read(SIGHTINGS))
 _CASE_READS = (
     *_LOCK_READS, Read(NODES), Read(PODS_AT), Read(LEASES), Read(NODE_PODS), Read(CLAIM_USERS), Read(k8s.VOLUMES),
     Read(k8s.ATTACHMENTS),
@@ -123,11 +123,11 @@ def image_has_no_watcher(situation: Situation) -> Ruling:
 @guard(Read(LOCKS), Read(CLAIM_USERS), Read(k8s.VOLUMES), Read(NODES), Read(PODS_AT))
 def new_node_watches_image(situation: Situation) -> Ruling:
     """The waiting pod, or its replacement, runs on another node, and a client at that node's address has the image open."""
-    image = situation.image()
-    if image is None:
-        return unknown("the image is not locked by anybody: its new user is not known yet")
-    if image.watchers is None:
-        return unknown(f"the watchers of {image.image.spec} could not be read: {image.watchers_unseen}")
+    image, locks = situation.image(), situation.snapshot.seen(LOCKS)
+    # Not every new user takes a lock: newer kubelets and ceph-csi only watch.
+    watchers = image.watchers if image else locks.users.get(situation.params["image"]) if locks else None
+    if watchers is None:
+        return unknown(f"the watchers of {situation.params['image']} could not be read")
     nodes = situation.snapshot.seen(NODES)
     by_name = {n.metadata.name: n for n in (nodes.full if nodes else ())}
     for pod in situation.users():
@@ -135,7 +135,7 @@ def new_node_watches_image(situation: Situation) -> Ruling:
             continue  # what the old node is said to run is hearsay
         node = by_name.get(pod.spec.node_name or "")
         ips = {*(node.ips if node else ()), pod.status.host_ip}
-        watcher = next((w for w in image.watchers if w.address.ip in ips), None)
+        watcher = next((w for w in watchers if w.address.ip in ips), None)
         if pod.status.phase == "Running" and pod.metadata.deletion_timestamp is None and watcher is not None:
             return allowed(f"{watcher.client} on {pod.spec.node_name} has the image open for {pod.metadata.name}")
     return refused("no watcher at the address of a node on which a pod of the volume runs")

@@ -126,10 +126,11 @@ def test_ceph_conf_is_the_options_then_the_configurations_then_the_environments(
     ceph = CephSettings(conf=str(configured))
     assert wiring.target(settings(None, ceph), ceph_conf=str(option)).ceph_conf == str(option)
     assert wiring.target(settings(None, ceph)).ceph_conf == str(configured)
-    assert wiring.target(settings(None)).ceph_conf == str(environment)
+    assert wiring.target(Settings()).ceph_conf == str(environment)
+    assert wiring.target(settings(None)).ceph_conf is None, "a cluster that is configured without Ceph has none"
     monkeypatch.delenv("CEPH_CONF")
     monkeypatch.setattr("bot.settings.CEPH_CONF", tmp_path / "none")
-    assert wiring.target(settings(None)).connect_ceph is None
+    assert wiring.target(Settings()).connect_ceph is None
 
 
 def test_pools_on_the_command_line_go_before_those_of_the_configuration(tmp_path: Path) -> None:

@@ -112,9 +112,17 @@ async def test_an_umbrella_that_nothing_explains_is_called_that() -> None:
 
 async def test_another_specific_cause_wins_over_a_lock_that_is_there_too() -> None:
     missing = event("cm", 'MountVolume.SetUp failed for volume "c" : configmap "index-api" not found')
-    for given in (None, "rbd-image-locked", "unknown"):
+    for given in (None, "unknown"):
         found = await explained(with_objects(events=[INCIDENT.kubernetes["events"][1], missing]), cause=given)
         assert (kinds(found), found.cause, found.root) == (["Event", "Pod"], "configmap-missing", POD)
+
+
+async def test_a_finding_about_the_lock_keeps_its_chain_and_shows_what_else_the_kubelet_says() -> None:
+    missing = event("cm", 'MountVolume.SetUp failed for volume "c" : configmap "index-api" not found')
+    found = await explained(with_objects(events=[INCIDENT.kubernetes["events"][1], missing]), cause="rbd-image-locked")
+    assert (kinds(found)[-1], found.cause, found.root and found.root.name) == ("Node", "rbd-image-locked", "node1")
+    assert link(found, "Event").subject.name == "umbrella"
+    assert any("configmap" in evidence.text for evidence in link(found, "Event").evidence)
 
 
 async def test_a_cause_that_has_stopped_coming_gives_way_to_the_one_that_goes_on() -> None:

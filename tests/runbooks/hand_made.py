@@ -14,6 +14,7 @@ from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import (
     LOCKS,
+    NEIGHBOURS,
     OSDMAP,
     SESSIONS,
     SIGHTINGS,
@@ -148,9 +149,11 @@ class Incident:
     traits: tuple[str, ...] = ()
     primary: int | None = 2
     others: tuple[LockedImage, ...] = ()
-    pools: tuple[PoolScan, ...] = ()
+    pools: tuple[PoolScan, ...] = (PoolScan("mioss", "", 2, 1),)
     problems: tuple[PoolProblem, ...] = ()
+    unread_pools: tuple[PoolProblem, ...] = ()
     locked: bool = True
+    users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
     nodes: list[Node] = field(
         default_factory=lambda: [
             node("node1", "10.0.0.1", ready="Unknown", cordoned=True), node("node2", "10.0.0.2")
@@ -194,7 +197,8 @@ class Incident:
         images = (*((self.image(),) if self.locked else ()), *self.others)
         at = [pod_row(one) for one in self.at_address]
         facts: dict[Kind[Any], Any] = {
-            LOCKS: Locks(FSID, images, self.pools, self.problems),
+            LOCKS: Locks(FSID, images[: int(self.locked)], (), self.problems, users=self.users),
+            NEIGHBOURS: Locks(FSID, images, self.pools, self.unread_pools),
             SESSIONS: Sessions(self.sessions, self.silent),
             OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips),
             SIGHTINGS: self.sightings(),

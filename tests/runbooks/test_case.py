@@ -10,6 +10,7 @@ from diagnostics.facts import Kind
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import (
     LOCKS,
+    NEIGHBOURS,
     OSDMAP,
     SESSIONS,
     Address,
@@ -17,7 +18,6 @@ from diagnostics.facts.ceph import (
     LockedImage,
     Locker,
     PoolProblem,
-    PoolScan,
     Session,
 )
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
@@ -68,7 +68,7 @@ def test_the_incident_as_it_stands_allows_to_fence_the_node() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [SESSIONS, OSDMAP, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS], ids=lambda k: k.name
+    "kind", [SESSIONS, OSDMAP, NEIGHBOURS, NODES, PODS_AT, LEASES, NODE_PODS, k8s.ATTACHMENTS], ids=lambda k: k.name
 )
 def test_facts_that_could_not_be_read_make_the_case_unknown(kind: Kind[Any]) -> None:
     decision = scope(case(Incident(unseen={kind: "no answer"})))
@@ -250,14 +250,32 @@ def other(watches: tuple[Any, ...] | None) -> LockedImage:
 
 
 def test_whether_the_client_watches_another_image_is_known_only_after_all_were_looked_at() -> None:
-    walked = (PoolScan("mioss", "", 2, 2),)
-    assert case(Incident()).watches_elsewhere is None
-    assert case(Incident(pools=walked)).watches_elsewhere is False
-    assert case(Incident(pools=walked, others=(other(()),))).watches_elsewhere is False
-    assert case(Incident(pools=walked, others=(other(None),))).watches_elsewhere is None
-    assert case(Incident(pools=walked, problems=(PoolProblem("b", "denied"),))).watches_elsewhere is None
+    assert case(Incident()).watches_elsewhere is False
+    assert case(Incident(pools=())).watches_elsewhere is None
+    assert case(Incident(unseen={NEIGHBOURS: "denied"})).watches_elsewhere is None
+    assert case(Incident(others=(other(()),))).watches_elsewhere is False
+    assert case(Incident(others=(other(None),))).watches_elsewhere is None
+    assert case(Incident(unread_pools=(PoolProblem("b", "denied"),))).watches_elsewhere is None
     mine = other((watcher("10.0.0.1", KUBELET.client),))
     assert case(Incident(others=(mine,))).watches_elsewhere is True
+
+
+def test_a_client_at_the_nodes_address_that_uses_another_image_for_no_pod_of_the_node_would_be_hit() -> None:
+    theirs = other((watcher("10.0.0.1", "client.55"),))
+    assert "client.55 at 10.0.0.1:0/5, which has mioss/other open" in reasons(Incident(others=(theirs,)))
+    elsewhere = other((watcher("10.0.0.2", "client.55"),))
+    assert case(Incident(others=(elsewhere,))).holder.foreign == ()
+    # The node's own pods die with it, and the plan says so.
+    claim = {"name": "d", "persistentVolumeClaim": {"claimName": "other"}}
+    own = Incident(others=(theirs,), on_node=[pod("theirs", "node1", volumes=[claim])])
+    source = {"rbd": {"image": "other", "pool": "mioss", "user": "admin", "monitors": []}}
+    own.volumes.append(volume("other", source=source, claim={"namespace": "search", "name": "other"}))
+    made = case(own)
+    assert (made.holder.foreign, made.holder.dies) == ((), ("search/theirs",))
+
+
+def test_a_pool_that_could_not_be_looked_at_is_among_what_may_die() -> None:
+    assert "pool b" in case(Incident(unread_pools=(PoolProblem("b", "denied"),))).holder.dies[-1]
 
 
 # Watchers and their fences.

@@ -62,6 +62,7 @@ class LockReader:
     problems: list[PoolProblem] = field(default_factory=list)
     absent: list[ImageSpec] = field(default_factory=list)
     free: list[ImageSpec] = field(default_factory=list)
+    users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
     _mirrored: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     _mons_silent: bool = False
 
@@ -69,7 +70,7 @@ class LockReader:
         """What was read so far."""
         return Locks(
             self.rados.fsid, tuple(self.images), tuple(self.pools), tuple(self.problems), tuple(self.absent),
-            tuple(self.free),
+            tuple(self.free), self.users,
         )  # fmt: skip
 
     def walk(self, pools: Sequence[str], namespaces: Sequence[str]) -> None:
@@ -112,6 +113,9 @@ class LockReader:
                 self.images.append(self._locked(found, info))
             else:
                 self.free.append(spec)
+                watchers, _ = self._watchers(found)
+                if watchers is not None:
+                    self.users[str(spec)] = watchers
 
     def _problem(self, pool: str, reason: str) -> None:
         self.problems.append(PoolProblem(pool, reason))

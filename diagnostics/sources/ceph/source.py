@@ -10,7 +10,18 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from diagnostics.facts import Kind, Snapshot
-from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, ImageSpec, Locks, OsdMap, Session, Sessions
+from diagnostics.facts.ceph import (
+    ALL_LOCKS,
+    LOCKS,
+    NEIGHBOURS,
+    OSDMAP,
+    SESSIONS,
+    ImageSpec,
+    Locks,
+    OsdMap,
+    Session,
+    Sessions,
+)
 from diagnostics.facts.images import images_of, parse_spec
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import mon_answers
@@ -58,7 +69,7 @@ class CephSource:
 
     def provides(self, kind: Kind[Any]) -> bool:
         """Whether this source reads that kind of fact."""
-        return kind in (LOCKS, SESSIONS, OSDMAP)
+        return kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP)
 
     async def fetch(
         self,
@@ -73,6 +84,8 @@ class CephSource:
         """
         if kind is LOCKS:
             return await self._locks(earlier)
+        if kind is NEIGHBOURS:
+            return await self._in_a_thread(self._walk_all)
         if _nothing_on_rbd(earlier):
             raise CouldNotLook("no RBD image is involved, so Ceph was not asked", configured=False)
         return await self._in_a_thread(_sessions if kind is SESSIONS else _osd_map)
@@ -97,6 +110,11 @@ class CephSource:
         if not wanted:
             return Locks("", ())
         return await self._in_a_thread(lambda rados: self._look_at(rados, wanted))
+
+    def _walk_all(self, rados: Rados) -> Locks:
+        reader = self._reader(rados)
+        reader.walk((), ())
+        return reader.result()
 
     def _walk(self, rados: Rados) -> Locks:
         reader = self._reader(rados)

@@ -64,7 +64,9 @@ async def configure(access: Access) -> Configuration:
     exists = [part for part in path.split(os.pathsep) if Path(part).expanduser().is_file()]
     if not exists:
         if named:
-            raise NoSuchConfiguration(f"The kubeconfig {named} does not exist: correct --kubeconfig or KUBECONFIG.")
+            raise NoSuchConfiguration(
+                f"The kubeconfig {named} does not exist: correct KUBECONFIG, or `kubeconfig:` in unstick.yaml."
+            )
         if access.context:
             raise NoSuchConfiguration(
                 f"There is no kubeconfig to look the context {access.context} up in: set KUBECONFIG."

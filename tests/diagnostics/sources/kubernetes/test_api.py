@@ -68,7 +68,7 @@ async def test_the_home_folder_is_looked_in_last(tmp_path: Path) -> None:
 async def test_a_named_kubeconfig_that_is_not_there_is_that_persons_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(NoSuchConfiguration, match=r"/no-such-file does not exist: correct --kubeconfig or KUBECONFIG"):
+    with pytest.raises(NoSuchConfiguration, match=r"/no-such-file does not exist: correct KUBECONFIG"):
         await configure(Access(str(tmp_path / "no-such-file")))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nor-this"))
     with pytest.raises(NoSuchConfiguration, match="nor-this does not exist"):
