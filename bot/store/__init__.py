@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from bot.store.sightings import Sightings
 from runbooks.store import Store, StoreError
 
 HEAD = "0001"
+# Alembic's context is one for the whole process.
+_MIGRATING = threading.Lock()
 # Between user and host of a URL, be it one that does not parse.
 _PASSWORD = re.compile(r"(//[^:/@\s]*:)\S*@")
 
@@ -41,8 +44,9 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
         if parsed.get_backend_name() == "sqlite":
             event.listen(engine, "connect", _durable)
             event.listen(engine, "begin", _immediate)
-        _migrate(engine)
-    except (SQLAlchemyError, ArgumentError, OSError, ImportError) as error:
+        with _MIGRATING:
+            _migrate(engine)
+    except (SQLAlchemyError, ArgumentError, OSError, ImportError, ValueError) as error:
         reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
         what = _PASSWORD.sub(r"\1***@", f"{url} cannot be opened: {reason}")
         raise StoreError(f"The state database {what}; name another with `state:`.") from None
@@ -82,10 +86,16 @@ def _migrate(engine: Engine) -> None:
             return  # alembic is slow to import: most runs need not
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise ValueError(
+                f"another version of Unstick wrote it ({error}), and only that or a newer one can"
+            ) from None
         connection.commit()

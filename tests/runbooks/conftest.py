@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.store import open_state
@@ -42,6 +43,4 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 @pytest.fixture
 def plan() -> Plan:
     made = Plan("here", "a/b", "1.0.0", "f" * 64, {"x": "y"}, (), {}, "cli:alice", NOW + timedelta(minutes=15))
-    from msgspec.structs import replace
-
-    return replace(made, hash=digest(made))
+    return msgspec.structs.replace(made, hash=digest(made))

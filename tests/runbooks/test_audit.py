@@ -128,9 +128,13 @@ def test_content_cannot_be_moved_from_one_column_to_the_next(log: Store) -> None
 
 
 def test_a_row_is_written_with_what_it_tells_of_or_not_at_all(store: Store) -> None:
-    with pytest.raises(RuntimeError), store._write() as connection:
-        audit.append(connection, "now", "approved", "cli:bob", "ex-1", {})
-        raise RuntimeError
+    def fails_after_its_record() -> None:
+        with store._write() as connection:
+            audit.append(connection, "now", "approved", "cli:bob", "ex-1", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails_after_its_record()
     assert store.audit_rows() == ()
     store.record("refused", "cli:bob", "", {})
     assert store.audit_fault() is None

@@ -1,7 +1,5 @@
 """Which runbooks answer a finding, and with which of its chain's links as parameters."""
 
-from pathlib import Path
-
 from diagnostics.model import Finding, Link, Subject
 from runbooks.catalog import Library
 from runbooks.model import Parameter, ParameterKind, Runbook, RunbookStatus, Step
@@ -69,4 +67,3 @@ def test_only_runbooks_that_answer_the_check_are_offered_in_their_latest_stable_
         [book(v, s, pod="pod") for v, s in (("1.0.0", "stable"), ("1.10.0", "stable"), ("2.0.0", "preview"))]
     )
     assert [offer.version for offer in offers(CHECK, finding(POD), library)] == ["1.10.0"]
-    assert Path(__file__).exists()
