@@ -30,6 +30,7 @@ from diagnostics.verdicts import Verdict, sessions_of, verdict_of
 LEASE_STALE = timedelta(minutes=5)
 # A kubelet repeats the event of a failing mount every few minutes; one that has not come for longer than this is past.
 REPEATED_WITHIN = timedelta(minutes=15)
+LATELY = timedelta(days=7)  # what changed longer ago hardly broke it just now
 MOST_SIBLINGS = 3  # events shown beside the telling one: what else the kubelet says of the same pod
 # What a mount can look like from outside while a lock is held elsewhere. Any other cause explains itself.
 _MAY_BE_THE_LOCK = frozenset({
@@ -351,7 +352,8 @@ def changes(finding: Finding, snapshot: Snapshot) -> tuple[Change, ...]:
             )
             if made and owner is not None and owner.uid == owner_set.metadata.uid:
                 found.append(Change(made, subject, "created"))
-    return tuple(sorted(found, key=lambda change: change.when))
+    lately = (change for change in found if snapshot.taken_at - change.when <= LATELY)
+    return tuple(sorted(lately, key=lambda change: change.when))
 
 
 __all__ = ["READS", "changes", "explain", "images_of_pod", "is_down", "telling_event"]
