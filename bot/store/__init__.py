@@ -38,9 +38,9 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     """
     try:
         parsed = make_url(url)
+        engine = create_engine(parsed)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _make_private(Path(parsed.database))
-        engine = create_engine(parsed)
         if parsed.get_backend_name() == "sqlite":
             event.listen(engine, "connect", _durable)
             event.listen(engine, "begin", _immediate)
