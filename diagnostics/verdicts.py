@@ -195,7 +195,8 @@ def look(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime | No
         for locker in image.lockers:
             now = _sighting_now(image, locker, snapshot, ended or snapshot.taken_at)
             before = sighting_of(image, locker, earlier)
-            if judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at).quiet:
+            judgement = judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at)
+            if judgement.quiet or (before is not None and judgement.verdict is Verdict.FENCED):
                 made = _continued(before, now, node_seen=_node_seen(now, snapshot))
             elif before is not None and not _shows_life(image, locker, snapshot):
                 # This look was blind, or met another client (the waiting kubelet's own tries open the image for

@@ -50,6 +50,7 @@ def case_of(situation: Situation) -> Case:
     known_for = snapshot.taken_at - first if first else None
     sessions = snapshot.seen(SESSIONS)
     holder = _holder(image, locker, host, down, volumes, situation)
+    fenced = _already_fenced(holder, osdmap, situation)
     return Case(
         image=image.image.spec,
         managed=locker.managed,
@@ -59,7 +60,7 @@ def case_of(situation: Situation) -> Case:
         unknown=tuple(_blind(image, volumes, situation)),
         flags=osdmap.flags if isinstance(osdmap, OsdMap) else frozenset(),
         against=speaks_against(volumes, image.image.fsid, osdmap),
-        changed=_changed(image, sighting, host.node),
+        changed=_changed(image, sighting, None if fenced else host.node),
         watchers=tuple(_unfenced_watchers(image, osdmap, situation)),
         lockers=len(image.lockers),
         exclusive=image.exclusive,
@@ -72,7 +73,7 @@ def case_of(situation: Situation) -> Case:
         young=not down and (known_for is None or known_for < YOUNGEST_LOCK),
         daemons={d.ip: d.name for d in osdmap.daemons} if isinstance(osdmap, OsdMap) else {},
         own_ips=osdmap.own_ips if isinstance(osdmap, OsdMap) else (),
-        already_fenced=_already_fenced(holder, osdmap, situation),
+        already_fenced=fenced,
         unhealthy=_unhealthy(osdmap),
         holder=holder,
     )
@@ -104,12 +105,20 @@ def speaks_against(volumes: tuple[Volume, ...], fsid: str, osdmap: OsdMap | NotS
         cluster_id = attributes.get("clusterID", "")
         if _FSID.fullmatch(cluster_id) and cluster_id != fsid:
             return f"the volume's clusterID is {cluster_id}, but the configured Ceph is {fsid}"
-        if volume.spec.rbd and isinstance(osdmap, OsdMap):
-            named = {ip for monitor in volume.spec.rbd.monitors if (ip := _ip(monitor))}
+        if isinstance(osdmap, OsdMap):
+            named = {ip for monitor in _monitors(volume) if (ip := _ip(monitor))}
             ours = {d.ip for d in osdmap.daemons if d.name.startswith("mon.")}
             if named and ours and not named & ours:
                 return f"the volume's monitors ({', '.join(sorted(named))}) are not those of the configured Ceph"
     return None
+
+
+def _monitors(volume: Volume) -> tuple[str, ...]:
+    """The monitors that an in-tree volume names, RBD or CephFS."""
+    if volume.spec.rbd:
+        return volume.spec.rbd.monitors
+    named = (volume.spec.cephfs or {}).get("monitors")
+    return tuple(str(monitor) for monitor in named) if isinstance(named, list | tuple) else ()
 
 
 def _ip(monitor: str) -> str | None:
@@ -145,7 +154,10 @@ def _unfenced_watchers(image: LockedImage, osdmap: OsdMap | NotSeen, situation: 
 
 
 def _changed(image: LockedImage, sighting: Sighting | None, node: Node | None) -> str | None:
-    """What must not have changed since the first look, and did."""
+    """What must not have changed since the first look, and did.
+
+    Without a node its reboots are not asked for: behind a lasting fence nothing rests on how it was at the first look.
+    """
     if sighting is None:
         return None
     if sighting.primary != image.primary:
@@ -277,7 +289,7 @@ def _foreign(
         if session.ip in ips and session.entity not in explained:
             yield f"{session.entity or 'an unnamed client'} ({session.client}), which has a session from {session.ip}"
     known = [s for s in (sessions.open if sessions else ()) if s.ip in ips and s.entity in explained]
-    clients, pods = {s.client for s in known}, len(list(_dies(on_node, situation)))
+    clients, pods = {s.client for s in known}, sum(_is_on_ceph(pod, situation) is True for pod in on_node)
     if len(clients) > pods + 1:  # one for each pod, and one `rbd` command: any more come from somewhere else
         yield f"{len(clients)} clients in session from there, though only {pods} pods with Ceph volumes are known there"
     nodes = situation.snapshot.seen(NODES)
@@ -334,19 +346,24 @@ def _uses(node: Node, volumes: tuple[Volume, ...], situation: Situation) -> Iter
 
 def _dies(on_node: list[Pod], situation: Situation) -> Iterator[str]:
     """The RBD and CephFS pods on the node: a fence of its address takes their volumes away."""
+    for pod in on_node:
+        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
+        if (known := _is_on_ceph(pod, situation)) is not False:
+            yield name if known else f"{name} (perhaps: a claim of it is not known)"
+
+
+def _is_on_ceph(pod: Pod, situation: Situation) -> bool | None:
+    """Whether a pod has a volume on Ceph; None where it may have one, by a claim that is not known."""
     volumes = situation.snapshot.seen(k8s.VOLUMES)
     by_claim = {
         (v.spec.claim_ref.namespace, v.spec.claim_ref.name): v
         for v in (volumes.full if volumes else ()) if v.spec.claim_ref
     }  # fmt: skip
-    for pod in on_node:
-        name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-        claimed = [by_claim.get((pod.metadata.namespace, claim)) for claim in pod.claims]
-        inline = [entry for entry in pod.spec.volumes or () if is_ceph(entry)]
-        if inline or any(v is not None and is_ceph(v) for v in claimed):
-            yield name
-        elif any(v is None for v in claimed):
-            yield f"{name} (perhaps: a claim of it is not known)"
+    claimed = [by_claim.get((pod.metadata.namespace, claim)) for claim in pod.claims]
+    inline = any(is_ceph(entry) for entry in pod.spec.volumes or ())
+    if inline or any(v is not None and is_ceph(v) for v in claimed):
+        return True
+    return None if any(v is None for v in claimed) else False
 
 
 def _clients_at(ips: tuple[str, ...], situation: Situation) -> list[str]:

@@ -129,7 +129,8 @@ class Run:
     def _notes_that_stand(self, current: str) -> list[StepEvent]:
         """What to know of acts that were done before the run broke off: a fence stays, whatever came after it."""
         ids = [step.id for step in self.runbook.steps]
-        rest = self.runbook.steps[ids.index(current) + 1 :] if self.done and current in ids else ()
+        fenced = any(act.action == "ceph.fence" for act in self.done)
+        rest = self.runbook.steps[ids.index(current) + 1 :] if fenced and current in ids else ()
         planned = {step.id: step for step in self.plan.steps}
         said = [StepEvent("", Say.NOTE, "done before that, and it stands: " + "; ".join(act.says for act in self.done))]
         notes = [step for step in rest if step.note is not None and planned[step.id].skipped is None]
@@ -377,6 +378,8 @@ class Run:
                 unseen = f": {error}"
             if self.world.now() >= deadline:
                 what = f"no pod of the volume was seen Running within {within.total_seconds():g} s{unseen}"
+                if unseen and besides:  # what a deletion brought cannot be seen
+                    raise Stop(State.IN_DOUBT, Say.IN_DOUBT, what)
                 raise Stop(State.FAILED, Say.FAILED, what)
             await self.world.sleep(POLL)
 

@@ -5,6 +5,7 @@ from sqlalchemy import JSON, Column, Connection, Engine, MetaData, String, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from diagnostics.facts.ceph import Sighting
+from diagnostics.verdicts import MOST_WATCHERS
 from runbooks.store import StoreError
 
 metadata = MetaData()
@@ -75,7 +76,7 @@ def _merged(held: Sighting | None, before: Sighting | None, after: Sighting) -> 
     elif later and held is not None and held.first_seen > after.first_seen:  # type: ignore[operator]
         after = msgspec.structs.replace(held, last_look=after.last_look)
     watched = dict.fromkeys((*after.watched_from, *(held.watched_from if held else ())))
-    return msgspec.structs.replace(after, watched_from=tuple(watched))
+    return msgspec.structs.replace(after, watched_from=tuple(watched)[:MOST_WATCHERS])
 
 
 def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:

@@ -118,7 +118,9 @@ def every_ceph_volume_of_pod_is_fenced(situation: Situation) -> Ruling:
         for entry in act.effect["entries"] if Address.parse(entry).nonce == 0
     }  # fmt: skip
     lasting = [f for f in osdmap.fences if f.until - situation.snapshot.taken_at >= FAR_OFF]
-    ips = dict.fromkeys((*node.ips, *(address.ip for address in by_plan)))
+    # An external address may be a gateway's: the plan's fence names it only where Ceph has seen the holder there.
+    own = node.internal_ips if by_plan else node.ips
+    ips = dict.fromkeys((*own, *(address.ip for address in by_plan)))
     bare = [ip for ip in ips if ip not in expected and not any(f.covers_host(ip) for f in lasting)]
     if bare or not node.ips:
         return refused(f"node {node.metadata.name} is not fenced as a whole: {', '.join(bare) or 'it has no address'}")

@@ -1,5 +1,6 @@
 """The configuration: where it is looked for, and what it comes to."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,51 @@ def test_the_named_file_goes_before_the_environment_before_here_before_home(
     monkeypatch.setenv("UNSTICK_CONFIG", str(written(home / "e.yaml", "environment")))
     assert set(settings.load(None).clusters) == {"environment"}
     assert set(settings.load(str(written(home / "n.yaml", "named"))).clusters) == {"named"}
+
+
+def belonging_to(monkeypatch: pytest.MonkeyPatch, path: Path, owner: int) -> None:
+    """Let a file or folder look as if it were this user's."""
+    real, wanted = Path.stat, path.absolute()
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = real(self, follow_symlinks=follow_symlinks)
+        if self.absolute() != wanted:
+            return found
+        return os.stat_result((*found[:4], owner, *found[5:10]))
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
+@pytest.mark.parametrize("name", ["unstick.yaml", "."], ids=["the file", "its folder"])
+@pytest.mark.parametrize(
+    ("mode", "is_read"), [(0o600, True), (0o664, True), (0o666, False), (0o602, False), (0o1777, False)], ids=oct
+)
+def test_a_file_here_that_anybody_could_have_written_names_no_roles(
+    home: Path, name: str, mode: int, is_read: bool
+) -> None:
+    written(Path("unstick.yaml"), "here")
+    written(home / ".config" / "unstick" / "unstick.yaml", "home")
+    Path(name).chmod(mode | (0o700 if name == "." else 0))
+    assert set(settings.load(None).clusters) == ({"here"} if is_read else {"home"})
+
+
+@pytest.mark.parametrize("name", ["unstick.yaml", "."], ids=["the file", "its folder"])
+@pytest.mark.parametrize(("owner", "is_read"), [(1000, True), (0, True), (1001, False)], ids=["ours", "root", "other"])
+def test_a_file_here_that_somebody_else_put_there_names_no_roles(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, owner: int, is_read: bool
+) -> None:
+    written(Path("unstick.yaml"), "here")
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    for each in ("unstick.yaml", "."):
+        belonging_to(monkeypatch, Path(each), 1000)
+    belonging_to(monkeypatch, Path(name), owner)
+    assert (settings.file_of(None) == Path("unstick.yaml")) is is_read
+    assert (set(settings.load(None).clusters) == {"here"}) is is_read
+
+
+def test_a_file_that_is_named_is_read_whoever_may_write_it(home: Path) -> None:
+    written(Path("unstick.yaml"), "here").chmod(0o666)
+    assert set(settings.load("unstick.yaml").clusters) == {"here"}
 
 
 def test_a_file_that_the_environment_names_must_exist(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from bot import wiring
-from bot.settings import CephSettings, ClusterSettings, KubernetesSettings, PersonSettings, Settings
+from bot.settings import CephSettings, ClusterSettings, KubernetesSettings, PersonSettings, Settings, load
 from diagnostics.sources.kubernetes.api import Access
 
 NAMES = ("SUDO_USER", "LOGNAME", "USER")
@@ -131,6 +131,21 @@ def test_ceph_conf_is_the_options_then_the_configurations_then_the_environments(
     monkeypatch.delenv("CEPH_CONF")
     monkeypatch.setattr("bot.settings.CEPH_CONF", tmp_path / "none")
     assert wiring.target(Settings()).connect_ceph is None
+
+
+def test_a_cluster_that_a_file_configures_without_ceph_never_gets_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock of some other Ceph is no business of its pods; a file that names no clusters leaves the default one."""
+    environment, file = tmp_path / "ceph.conf", tmp_path / "unstick.yaml"
+    environment.touch()
+    monkeypatch.setenv("CEPH_CONF", str(environment))
+    monkeypatch.setattr("bot.settings.CEPH_CONF", environment)
+    for text, found in (("clusters: {prod: {}}", None), ("critical_quorum: 2", str(environment))):
+        file.write_text(text)
+        made = wiring.target(load(str(file)))
+        assert made.ceph_conf == found
+        assert (made.connect_ceph is None) is (made.remediate_ceph is None) is (found is None)
 
 
 def test_pools_on_the_command_line_go_before_those_of_the_configuration(tmp_path: Path) -> None:

@@ -153,6 +153,7 @@ class Incident:
     problems: tuple[PoolProblem, ...] = ()
     unread_pools: tuple[PoolProblem, ...] = ()
     locked: bool = True
+    tag: str = ""
     users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
     nodes: list[Node] = field(
         default_factory=lambda: [
@@ -174,6 +175,7 @@ class Incident:
     fences: tuple[Fence, ...] = ()
     daemons: tuple[Daemon, ...] = (Daemon("mon.a", "10.0.1.1"), Daemon("osd.0", "10.0.1.2"))
     own_ips: tuple[str, ...] = ("10.0.0.99",)
+    health: str = "HEALTH_OK"
     first_seen: timedelta | None = timedelta(minutes=5)
     first_look: dict[str, Any] = field(default_factory=dict)
     unseen: dict[Kind[Any], str] = field(default_factory=dict)
@@ -188,7 +190,7 @@ class Incident:
     def image(self) -> LockedImage:
         """The locked image."""
         return LockedImage(
-            IMAGE, self.exclusive, "", self.lockers, self.watchers, "timed out" if self.watchers is None else None,
+            IMAGE, self.exclusive, self.tag, self.lockers, self.watchers, "timed out" if self.watchers is None else None,
             "1.5", self.primary, self.traits,
         )  # fmt: skip
 
@@ -200,7 +202,7 @@ class Incident:
             LOCKS: Locks(FSID, images[: int(self.locked)], (), self.problems, users=self.users),
             NEIGHBOURS: Locks(FSID, images, self.pools, self.unread_pools),
             SESSIONS: Sessions(self.sessions, self.silent),
-            OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips),
+            OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips, self.health),
             SIGHTINGS: self.sightings(),
             NODES: Listing(tuple(self.nodes)),
             PODS_AT: Listing(tuple(self.at_address), tuple(at)),

@@ -5,22 +5,27 @@ A process that dies is played by `Process`: from then on neither its store nor i
 
 import asyncio
 import copy
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
-from bot.diagnose import library, look_at_locks
+from bot.diagnose import library
 from bot.remedy import LiveWorld
 from bot.sandbox.kubernetes import incident
 from bot.sandbox.kubernetes.resources import BY_NAME, NODES, PODS, Resource
 from bot.sandbox.world import Sandbox
 from bot.store import State, open_state
-from diagnostics.facts.ceph import LOCKS
+from diagnostics.facts import Read
+from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, SIGHTINGS
+from diagnostics.facts.holders import NODES as NODE_FACTS
+from diagnostics.facts.holders import PODS_AT
 from diagnostics.model import Subject
 from runbooks.actions import Clients
 from runbooks.approval import Person
@@ -37,6 +42,7 @@ ALICE = Person("cli:alice", frozenset({"responder"}))
 BOB = Person("cli:bob", frozenset({"approver"}))
 VOLUMES = BY_NAME["v1", "persistentvolumes"]
 SECOND_LOOK = 35.0
+LOOKED_AT = tuple(Read(kind) for kind in (LOCKS, SIGHTINGS, NODE_FACTS, PODS_AT))
 
 
 class Killed(BaseException):
@@ -262,16 +268,24 @@ class Stage:
         self.change(NODES, None, name, edit)
 
 
+def _hurry(connection: Any, _: object) -> None:
+    # No power cut is played here, and waiting for the disk is most of what a write takes.
+    connection.execute("PRAGMA synchronous=OFF")
+
+
 @asynccontextmanager
 async def staged(folder: Path) -> AsyncIterator[Stage]:
     """Play the incident up to the moment in which a plan can be made."""
-    async with Sandbox(folder) as sandbox:
-        state = open_state(f"sqlite:///{folder}/state.db", sandbox.clock.now)
-        found = await look_at_locks(sandbox.target, state)
-        await sandbox.sleep(SECOND_LOOK)
-        locks = found.report.snapshot.seen(LOCKS)
-        assert locks is not None
-        locker = next(i.lockers[0].name for i in locks.images if i.image.spec == IMAGE)
-        async with sandbox.target.sources() as sources, sandbox.target.clients() as clients:
+    context = cache(ssl.create_default_context)  # reading all certificates of the machine takes a while
+    with patch.object(ssl, "create_default_context", lambda *_, **__: context()):
+        async with Sandbox(folder) as sandbox, sandbox.target.clients() as clients, sandbox.target.sources() as sources:
+            state = open_state(f"sqlite:///{folder}/state.db", sandbox.clock.now)
+            state.runbooks.engine.dispose()
+            event.listen(state.runbooks.engine, "connect", _hurry)
+            first = await LiveWorld(sandbox.target, state, sources).look(LOOKED_AT, ALL_LOCKS)
+            await sandbox.sleep(SECOND_LOOK)
+            locks = first.seen(LOCKS)
+            assert locks is not None
+            locker = next(i.lockers[0].name for i in locks.images if i.image.spec == IMAGE)
             yield Stage(sandbox, state, sources, clients, locker)
-        state.runbooks.engine.dispose()
+            state.runbooks.engine.dispose()

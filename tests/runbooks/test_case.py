@@ -373,3 +373,48 @@ def test_a_node_that_is_up_and_uses_the_volume_is_said_to() -> None:
     incident.volumes = [volume(source=csi())]
     incident.nodes = [node("node1", "10.0.0.1", in_use=["kubernetes.io/csi/rbd.csi.ceph.com^handle-1"])]
     assert "volumesInUse has kubernetes.io/csi" in case(incident).holder.uses[-1]
+
+
+# What later looks and other facts add.
+
+
+def test_an_unhealthy_ceph_refuses_and_a_warning_does_not() -> None:
+    assert "HEALTH_ERR" in reasons(Incident(health="HEALTH_ERR"))
+    assert case(Incident(health="HEALTH_WARN")).unhealthy is None
+
+
+def test_an_address_that_a_writer_was_seen_at_is_fenced_too_if_it_is_the_nodes() -> None:
+    at = pod("agent", "node1", pod_ip="10.5.0.1", host_ip="10.5.0.1")
+    incident = Incident(first_look={"watched_from": ("10.5.0.1:0/9", "10.0.0.1:0/3")}, at_address=[at])
+    assert scope(case(incident)).entries == ("10.0.0.1:0/0", "10.5.0.1:0/0")
+
+
+def test_a_writer_that_was_seen_at_an_address_of_nobody_makes_it_uncertain_what_to_fence() -> None:
+    assert "seen at 10.66.0.1" in reasons(Incident(first_look={"watched_from": ("10.66.0.1:0/9",)}))
+
+
+def test_writers_that_were_seen_on_other_machines_or_watch_now_are_not_the_holders() -> None:
+    seen = ("10.0.0.2:0/9", "10.0.1.2:0/9", "10.0.0.99:0/1")
+    assert case(Incident(first_look={"watched_from": seen})).holder.unclear is None
+    now = Incident(watchers=(watcher("10.66.0.1", nonce=9),), first_look={"watched_from": ("10.66.0.1:0/9",)})
+    assert case(now).holder.unclear is None
+    assert "has a watcher" in reasons(now)
+
+
+def test_more_clients_than_pods_come_from_somewhere_else() -> None:
+    clients = tuple(Session("client.admin", f"client.{n}", "10.0.0.1", "a") for n in range(3))
+    assert case(Incident(sessions=clients[:2])).holder.foreign == ()
+    assert "3 clients in session from there, though only 1 pods" in reasons(Incident(sessions=clients))
+
+
+def test_a_node_all_of_whose_addresses_are_fenced_for_long_is_fenced_already() -> None:
+    assert case(Incident(fences=(Fence("10.0.0.1:0/0", YEARS),))).already_fenced
+    assert not case(Incident(fences=(Fence("10.0.0.1:0/0", NOW + timedelta(hours=1)),))).already_fenced
+    two = [node("node1", "10.0.0.1", ready="False", ips=("10.5.0.1",)), node("node2", "10.0.0.2")]
+    half = Incident(nodes=two, first_look={"ips": ("10.0.0.1", "10.5.0.1")}, fences=(Fence("10.0.0.1:0/0", YEARS),))
+    assert not case(half).already_fenced
+
+
+def test_addresses_that_are_none_make_it_uncertain_what_to_fence() -> None:
+    odd = [node("node1", "10.0.0.1", ready="False", ips=("10.0.0.300",)), node("node2", "10.0.0.2")]
+    assert "addresses that are none (10.0.0.300)" in reasons(Incident(nodes=odd))

@@ -14,7 +14,7 @@ from runbooks import engine as engines
 from runbooks.engine import Refusal
 from runbooks.events import Say
 from runbooks.model import Step
-from runbooks.store import Execution, State
+from runbooks.store import Execution, State, StoreError
 from tests.runbooks.staged import BOB, POD, Killed, Process, Stage, incident, staged
 
 EFFECTS = [
@@ -319,6 +319,22 @@ async def test_a_second_engine_cannot_run_what_another_one_runs(tmp_path: Path, 
         ended_well(stage, execution, stage.process)
 
 
+async def test_of_two_engines_that_begin_at_once_the_slower_one_is_refused(tmp_path: Path, owners: Owners) -> None:
+    async with staged(tmp_path) as stage:
+        execution = await stage.approved()
+        slower = stage.engine_of(Process())
+        take = slower.store.take
+
+        def late(*what: Any, **how: Any) -> Any:
+            stage.state.runbooks.take(execution.id, "faster")
+            return take(*what, **how)
+
+        slower.store.take = late  # type: ignore[method-assign]
+        with pytest.raises(Refusal, match="is run by faster"):
+            await stage.run(execution, slower)
+        assert stage.now(execution).lease_owner == "faster"
+
+
 async def test_a_runner_that_slept_through_its_lease_stops_before_its_next_act(tmp_path: Path, owners: Owners) -> None:
     async with staged(tmp_path) as stage:
         execution = await stage.approved()
@@ -336,27 +352,46 @@ async def test_a_runner_that_slept_through_its_lease_stops_before_its_next_act(t
         assert sleeper.wrote == EFFECTS[:1]
 
 
-async def test_a_runner_whose_lease_cannot_be_renewed_stops_before_its_next_act(
+async def test_a_runner_whose_lease_cannot_be_renewed_stops_before_it_looks_or_acts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the runner still, as far as the database says: but soon it will not be."""
+    async with staged(tmp_path) as stage:
+        monkeypatch.setattr(engines, "RENEW", 0)
+        execution = await stage.approved()
+
+        def full(lease: Any) -> None:
+            raise StoreError("the disk is full")
+
+        stage.engine.store.renew = full  # type: ignore[method-assign]
+        running = stage.engine.run(execution.id, BOB)
+        await anext(running)
+        for keeper in [task for task in asyncio.all_tasks() if "_keep" in str(task.get_coro())]:  # or it has ended
+            assert await asyncio.wait_for(keeper, 10) == "the disk is full"
+        assert [(event.say, event.text) async for event in running] == [(Say.ENDED, "stopped: the disk is full")]
+        assert stage.process.wrote == []
+        assert stage.now(execution).state is State.APPROVED
+
+
+async def test_a_lease_is_renewed_for_as_long_as_it_is_the_runners(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with staged(tmp_path) as stage:
         monkeypatch.setattr(engines, "RENEW", 0)
-        execution = await stage.approved()
-        ended = asyncio.Event()
-        keep = stage.engine._keep
+        lease = stage.state.runbooks.take((await stage.approved()).id, "me")
+        renewed = 0
+        renew = stage.engine.store.renew
 
-        async def kept(lease: Any) -> str:
-            stage.state.runbooks.move(execution.id, State.IN_DOUBT, "somebody")
-            reason = await keep(lease)
-            ended.set()
-            return reason
+        def counted(held: Any) -> None:
+            nonlocal renewed
+            renew(held)
+            renewed += 1
+            if renewed == 3:
+                stage.state.runbooks.leave(lease)
 
-        monkeypatch.setattr(stage.engine, "_keep", kept)
-        running = stage.engine.run(execution.id, BOB)
-        await anext(running)
-        await ended.wait()
-        assert [event.text.partition(":")[0] async for event in running][-1] == "stopped"
-        assert stage.process.wrote == []
+        stage.engine.store.renew = counted  # type: ignore[method-assign]
+        reason = await asyncio.wait_for(stage.engine._keep(lease), 10)
+        assert (renewed, "not run under this lease" in reason) == (3, True)
 
 
 async def test_whoever_stops_listening_stops_the_run_and_another_one_goes_on(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import cls_lock
 from diagnostics.sources.ceph.rados import RadosError
 from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown, all_actions
+from runbooks.actions.ceph import break_lock as break_module
 from runbooks.actions.ceph import fence as fence_module
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned
@@ -245,3 +246,11 @@ def test_a_break_is_done_when_that_locker_is_gone_whoever_else_holds_the_lock() 
 
 def test_both_wait_longer_than_an_operation_may_take_before_anybody_judges_them() -> None:
     assert min(FENCE.settles, BREAK.settles) > 10
+
+
+def test_a_break_that_was_given_up_before_it_was_sent_is_not_sent() -> None:
+    given_up, rados = threading.Event(), FakeRados()
+    rados._fails = lambda _: given_up.set()  # while the newest map is waited for
+    with pytest.raises(ActFailed, match="given up before it was sent"):
+        break_module._break(plan(BREAK, Incident()), clients(rados), given_up)
+    assert rados.sent == ["map"]

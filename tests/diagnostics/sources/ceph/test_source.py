@@ -287,6 +287,22 @@ async def test_one_image_alone_is_locked_or_free(cluster: SimulatedCluster, spec
     assert (after.free, after.absent, after.pools) == ((), (), ())
 
 
+@pytest.mark.parametrize("spec", ["mioss/index-api-image", "mioss/free"])
+async def test_who_uses_an_unlocked_image_is_told_and_nobody_is_not_the_same_as_unread(
+    cluster: SimulatedCluster, spec: str
+) -> None:
+    assert (await locks(source(cluster), image(spec))).users == {spec: ()}
+    writer = cluster.client("10.46.181.146")
+    writer.open(spec)
+    watched = await locks(source(cluster), image(spec))
+    assert (names(watched.images), [str(one) for one in watched.free]) == ([], [spec])
+    assert [(w.client, w.address) for w in watched.users[spec]] == [(writer.id, writer.address)]
+    reading, connection = doctored(cluster)
+    connection.failing["watchers"] = RadosError(110, "reading the watchers failed")
+    unread = await locks(reading, image(spec))
+    assert ([str(one) for one in unread.free], unread.users) == ([spec], {})
+
+
 @pytest.mark.parametrize("spec", ["mioss/nowhere", "nopool/nowhere", "mioss/nons/free"])
 async def test_an_image_that_is_not_there_is_absent(cluster: SimulatedCluster, spec: str) -> None:
     found = await locks(source(cluster), image(spec))
