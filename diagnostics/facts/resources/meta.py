@@ -1,0 +1,61 @@
+"""What all Kubernetes objects share: metadata, owners, conditions."""
+
+import ipaddress
+from datetime import datetime
+
+import msgspec
+
+
+def canonical_ip(text: str) -> str | None:
+    """An IP address in its one canonical form, None for what is none: `fd00:0::5` and `fd00::5` are one address."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+class Struct(msgspec.Struct, frozen=True, rename="camel"):
+    """What all of these share: immutable, camelCase on the wire."""
+
+
+class Owner(Struct, frozen=True):
+    """An owner reference."""
+
+    kind: str
+    name: str
+    uid: str
+    controller: bool | None = None
+
+
+class Meta(Struct, frozen=True):
+    """Object metadata without managedFields."""
+
+    name: str
+    namespace: str | None = None
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    owner_references: tuple[Owner, ...] | None = None
+
+    @property
+    def controller(self) -> Owner | None:
+        """The owner that manages this object, if there is one."""
+        return next((owner for owner in self.owner_references or () if owner.controller), None)
+
+
+class Condition(Struct, frozen=True):
+    """A status condition, of pods and nodes alike."""
+
+    type: str
+    status: str
+    last_transition_time: datetime | None = None
+    reason: str | None = None
+    message: str | None = None
+
+
+class LocalReference(Struct, frozen=True):
+    """A reference by name within a namespace."""
+
+    name: str = ""
+    namespace: str | None = None
