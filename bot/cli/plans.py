@@ -111,7 +111,7 @@ def event(console: Console, what: StepEvent) -> None:
     """One line of progress."""
     said, style = _SAYS[what.say]
     if what.say is Say.NOTE:
-        command(console, f"{said:>8}  {what.step}: {what.text}")
+        command(console, f"{said:>8}  {what.step or 'execution'}: {what.text}")
         return
     write(console, (f"{said:>8}", style), f"  {what.step or 'execution'}: {what.text}", hang=12)
 
