@@ -1,0 +1,5 @@
+"""Block Kit: what Slack would take of it, and how a person would read it."""
+
+from bot.sandbox.slack.blocks.validation import Surface, interactive, mistakes, view_mistakes
+
+__all__ = ["Surface", "interactive", "mistakes", "view_mistakes"]
