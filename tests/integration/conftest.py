@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab.ceph import Ceph
 from tests.lab.kubernetes import Kubernetes
+from tests.lab.real_kubelet import RealKubelet
 
 _HERE = Path(__file__).parent
 
@@ -44,3 +45,13 @@ def kubernetes(lab_folder: Path) -> Iterator[Kubernetes]:
     """A real Kubernetes without nodes: `kubelet.Kubelet` adds the ones that a test needs."""
     with Kubernetes(lab_folder / "k8s") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def real_node(ceph: Ceph, kubernetes: Kubernetes, lab_folder: Path) -> Iterator[RealKubelet]:
+    """The node real-0. It is there for one module only: other tests' pods need other nodes."""
+    if not (kubernetes.own and kubernetes.has_controllers):
+        pytest.skip("a real kubelet joins the lab's own Kubernetes only: KUBECONFIG and KUBEBUILDER_ASSETS name others")
+    folder = Path(tempfile.mkdtemp(prefix="r-", dir=lab_folder))  # two starts share nothing
+    with RealKubelet(kubernetes, folder, ceph) as node:
+        yield node

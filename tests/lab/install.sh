@@ -29,6 +29,11 @@ if [ -z "${CEPH_CONF:-}" ]; then
     need ceph-mon command -v ceph-mon
     need ceph-osd command -v ceph-osd
 fi
+if [ -z "${KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then
+    # Of the real kubelet's CSI driver, which runs with the distribution's Python as Ceph's bindings do.
+    need python3-grpcio /usr/bin/python3 -c 'import grpc'
+    need python3-protobuf /usr/bin/python3 -c 'import google.protobuf'
+fi
 if [ -z "${KUBECONFIG:-}" ]; then
     need openssl command -v openssl
 fi
