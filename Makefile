@@ -20,12 +20,13 @@ demo: setup
 	@$(BIN)/unstick demo $(ARGS)
 
 test: setup
-	@$(BIN)/pytest -m "not real" $(ARGS)
+	@$(BIN)/pytest -m "not real" -n auto --dist loadfile $(ARGS)
 
 # Root on Debian: brings up a real Kubernetes control plane and a real Ceph, unless KUBECONFIG and CEPH_CONF name some.
 test-real:
 	@sh tests/lab/install.sh
 	@$(MAKE) --no-print-directory setup
+	@sh tests/lab/helm.sh $(BIN)/python
 	@$(BIN)/pytest -m real $(ARGS)
 
 check: setup
@@ -42,6 +43,7 @@ accuracy: setup
 
 reference: setup
 	@$(BIN)/python -m tests.reference $(ARGS)
+	@$(BIN)/python -m tests.chart_rules
 
 # Writes the pinned requirements anew from pyproject.toml. Needs uv on the PATH.
 lock:

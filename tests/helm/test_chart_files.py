@@ -1,0 +1,71 @@
+"""What can be said of the chart without a Helm engine: its files agree with the code and with each other."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import chart_rules
+from tests.chart_rules import CHART
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+# What the chart passes on as it is, so that neither its schema nor its table knows the inside.
+OPAQUE = {"config", "resources", "nodeSelector"}
+
+
+@pytest.mark.parametrize("name", chart_rules.FILES)
+def test_the_committed_rules_are_up_to_date(name: str) -> None:
+    file = CHART / "files" / name
+    written = file.read_text() if file.is_file() else ""
+    assert written == chart_rules.text(name), f"{file.name} is out of date: run `make reference` and commit it"
+
+
+def test_the_chart_is_of_the_version_of_the_package() -> None:
+    project = tomllib.loads((CHART.parents[1] / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["name"], chart["appVersion"]) == (project["name"], project["version"])
+
+
+def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in OPAQUE:
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield path + key
+
+
+def described(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    for key, inner in schema["properties"].items():
+        if "properties" in inner and key not in OPAQUE:
+            assert inner["additionalProperties"] is False, f"{path}{key} lets typos through"
+            yield from described(inner, f"{path}{key}.")
+        else:
+            yield path + key
+
+
+def test_the_schema_knows_each_value_and_no_other() -> None:
+    assert SCHEMA["additionalProperties"] is False
+    assert sorted(described(SCHEMA)) == sorted([*leaves(VALUES), "global"])
+
+
+def test_the_readme_lists_each_value_and_its_default() -> None:
+    table = re.findall(r"^\| `([\w.]+)` \| (.*?) \|", (CHART.parent / "README.md").read_text(), re.MULTILINE)
+    assert sorted(name for name, _ in table) == sorted(leaves(VALUES))
+    for name, default in table:
+        value: Any = VALUES
+        for key in name.split("."):
+            value = value[key]
+        if name not in OPAQUE:
+            assert default == (f"`{json.dumps(value).strip(chr(34))}`" if value not in ("", []) else ""), name
+
+
+def test_no_template_makes_a_secret_or_leaves_a_tag_to_chance() -> None:
+    texts = [path.read_text() for path in sorted((CHART / "templates").iterdir())]
+    assert len(texts) >= 7
+    for text in texts:
+        assert not re.search(r"kind: Secret\b|stringData|b64enc|lookup|:latest", text)
