@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bot.incidents import Answer
 from bot.settings import Settings
 from bot.store import State
 from bot.wiring import Target
@@ -17,7 +18,7 @@ from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, SIGHTINGS
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
-from diagnostics.model import Change, Finding, Scope, Severity, Status, Subject, quoted
+from diagnostics.model import Finding, Scope, Severity, Status, Subject, quoted
 from diagnostics.scan import Report, gather, scan
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
@@ -41,16 +42,6 @@ class Diagnosis:
     def kubernetes_seen(self) -> bool:
         """Whether Kubernetes answered at all."""
         return not isinstance(self.report.snapshot[k8s.VOLUMES], NotSeen)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Why one thing is stuck; or that it is not, or that this could not be seen."""
-
-    status: Status
-    finding: Finding
-    offers: tuple[Offer, ...]
-    changes: tuple[Change, ...]
 
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -179,6 +170,9 @@ def _answer(report: Report, subject: Subject) -> Answer:
         blind = [o for o in report.outcomes if o.status is Status.UNKNOWN and o.check.startswith("storage/")]
         if blind:
             return _unknown(about, "; ".join(o.reason or o.check for o in blind))
+        if (since := seen.full[0].metadata.deletion_timestamp) is not None:
+            what = "and why it does not end is not looked into yet: `kubectl describe pod` has its finalizers and node"
+            return _unknown(about, f"it is Terminating since {since:%Y-%m-%dT%H:%M:%SZ}, {what}")
         return Answer(Status.OK, Finding(about, _healthy(snapshot)), (), ())
     best = found[0][1]
     reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]

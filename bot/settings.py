@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Role = Literal["viewer", "responder", "approver", "admin"]
 CEPH_CONF = Path("/etc/ceph/ceph.conf")
@@ -70,8 +70,38 @@ class PersonSettings(_Words):
 
     roles: tuple[Role, ...]
     """viewer looks, responder asks and runs what is low, approver approves, admin sets policy."""
+    also: tuple[str, ...] = ()
+    """Other ids of the same person, as `cli:alice` of a Slack user: nobody approves their own request elsewhere."""
     namespaces: tuple[str, ...] = ()
     """Where the roles hold; none named: everywhere."""
+
+
+class SlackSettings(_Words):
+    """Where in Slack. The tokens are secrets and come from the environment: SLACK_BOT_TOKEN and SLACK_APP_TOKEN."""
+
+    channel: str | None = None
+    """The id of the channel for scheduled reports that name none of their own, as C024BE7LR."""
+    api_url: str = "https://slack.com/api/"
+    """Where Slack's Web API is; another one for a proxy or a stand-in."""
+
+
+class ScheduleSettings(_Words):
+    """A health report that is made and posted by itself."""
+
+    cron: str
+    """When, as in a crontab: minute, hour, day of the month, month, day of the week."""
+    timezone: str = "UTC"
+    """The time zone of `cron`, as Europe/Berlin."""
+    channel: str | None = None
+    """The channel to post it in; without one, `slack.channel`."""
+    cluster: str | None = None
+    """The cluster to look at; without one, the default one."""
+    namespaces: tuple[str, ...] = ()
+    """The namespaces to look at; none named: all."""
+    areas: tuple[str, ...] = ()
+    """The areas of checks to run; neither these nor `checks` named: all."""
+    checks: tuple[str, ...] = ()
+    """Single checks to run."""
 
 
 class Settings(_Words):
@@ -82,7 +112,7 @@ class Settings(_Words):
     default_cluster: str | None = None
     """The cluster that is meant where none is named; a single one always is."""
     people: dict[str, PersonSettings] = Field(default_factory=dict)
-    """Who may do what, by id: `cli:` and a login."""
+    """Who may do what, by id: a Slack user's, as U024BE7LH, or `cli:` and a login."""
     unknown_people: Literal["viewer", "nobody"] = "viewer"
     """What all others may do: look, or nothing."""
     state: str | None = None
@@ -92,6 +122,10 @@ class Settings(_Words):
     """How many approvers a critical plan needs, none of them its requester."""
     runbooks: tuple[str, ...] = ()
     """Folders with runbooks of your own, beside the built-in ones."""
+    slack: SlackSettings = SlackSettings()
+    """Where in Slack `unstick serve` works."""
+    schedules: dict[str, ScheduleSettings] = Field(default_factory=dict)
+    """Health reports by name."""
 
     def cluster(self, name: str | None) -> tuple[str, ClusterSettings]:
         """The cluster of that name, or the default one.
@@ -106,6 +140,14 @@ class Settings(_Words):
         if chosen not in self.clusters:
             raise SettingsError(f"There is no cluster {chosen!r} in the configuration: it has {known}.")
         return chosen, self.clusters[chosen]
+
+    @model_validator(mode="after")
+    def _each_id_is_one_persons(self) -> "Settings":
+        """Two entries for one id would leave open whose roles count, and who may not approve whose request."""
+        ids = [*self.people, *(other for words in self.people.values() for other in words.also)]
+        if twice := sorted({each for each in ids if ids.count(each) > 1}):
+            raise ValueError(f"people: {', '.join(twice)} stands there more than once; name each id once")
+        return self
 
     @property
     def state_url(self) -> str:
@@ -177,8 +219,10 @@ def _mistakes(error: ValidationError) -> str:
     said = []
     for one in error.errors(include_input=False, include_url=False):
         where = ".".join(str(part) for part in one["loc"])
-        what = _WORDS.get(one["type"], one["msg"])
-        said.append(f"{where}: {what}" if where else "it must be a mapping such as `clusters: ...`")
+        what = _WORDS.get(one["type"], one["msg"].removeprefix("Value error, "))
+        if not where and one["type"] != "value_error":
+            what = "it must be a mapping such as `clusters: ...`"
+        said.append(f"{where}: {what}" if where else what)
     return "; ".join(said)
 
 

@@ -137,8 +137,12 @@ def login() -> str:
 
 
 def person(settings: Settings, name: str | None = None) -> Person:
-    """A person and what the configuration lets that person do. An unknown one may look, or nothing at all."""
-    known_as = name or f"cli:{login()}"
+    """A person and what the configuration lets that person do. An unknown one may look, or nothing at all.
+
+    Whoever is known by several ids (`also`) is the same person by each of them.
+    """
+    asked = name or f"cli:{login()}"
+    known_as = next((main for main, words in settings.people.items() if asked in words.also), asked)
     words = settings.people.get(known_as)
     if words is not None:
         return Person(known_as, frozenset(words.roles), frozenset(words.namespaces))

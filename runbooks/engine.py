@@ -12,12 +12,13 @@ from typing import Any, NoReturn
 from runbooks import approval as approvals
 from runbooks import plan as plans
 from runbooks.approval import Approval, Decision, Person
+from runbooks.database import StoreError
 from runbooks.events import StepEvent
 from runbooks.model import Runbook
 from runbooks.owner import has_died, this_process
 from runbooks.plan import PLAN_LASTS, Plan
 from runbooks.run import BETWEEN_LOOKS, LOOKS, Run, World, subject_of
-from runbooks.store import Execution, Lease, LostLease, State, Store, StoreError
+from runbooks.store import Execution, Lease, LostLease, State, Store
 
 
 class Refusal(Exception):
@@ -59,13 +60,13 @@ class Engine:
             await self.world.sleep(BETWEEN_LOOKS)
         return plan
 
-    async def request(self, plan: Plan, person: Person) -> Execution:
-        """Ask for a plan to be run.
+    async def request(self, plan: Plan, person: Person, besides: Sequence[str] = ()) -> Execution:
+        """Ask for a plan to be run. `besides` are reasons of the caller's own why not, such as a plan that was asked for.
 
         Raises:
             Refusal: the person may not, or a guard does not allow it; with all reasons.
         """
-        reasons = [*self._elsewhere(plan), *approvals.may_request(plan, person), *plan.refusals]
+        reasons = [*besides, *self._elsewhere(plan), *approvals.may_request(plan, person), *plan.refusals]
         if plans.digest(plan) != plan.hash:
             reasons.append("the plan is not the one that was made: its hash does not fit")
         if self.world.now() >= plan.expires:

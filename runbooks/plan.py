@@ -297,7 +297,7 @@ def digest(plan: Plan) -> str:
 def changes_of(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     """How the facts that a guard rests on changed, a clause each."""
     return tuple(
-        f"{key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}"
+        f"{key} was {before.get(key, 'not there') or 'nothing'}, is {after.get(key, 'not there') or 'nothing'}"
         for key in sorted({*before, *after}) if before.get(key) != after.get(key)
     )  # fmt: skip
 
@@ -315,8 +315,19 @@ def differences(approved: Plan, now: Plan) -> tuple[str, ...]:
     for name in sorted({*approved.basis, *now.basis}):
         before, after = approved.basis.get(name, {}), now.basis.get(name, {})
         found.extend(f"{name}: {what}" for what in changes_of(before, after))
-    if [msgspec.to_builtins(a) for a in approved.acts] != [msgspec.to_builtins(a) for a in now.acts]:
-        found.append(
-            "acts were " + "; ".join(a.says for a in approved.acts) + " and are " + "; ".join(a.says for a in now.acts)
-        )
+    found.extend(_other_acts(approved.acts, now.acts))
     return tuple(found) or ("its steps changed",)
+
+
+def _other_acts(before: Sequence[Planned], after: Sequence[Planned]) -> Iterable[str]:
+    """What is otherwise about the acts: which they are, and to what and at whose cost they are done."""
+    if [act.says for act in before] != [act.says for act in after]:
+        yield f"acts were {'; '.join(a.says for a in before)} and are {'; '.join(a.says for a in after)}"
+        return
+    for was, will in zip(before, after, strict=True):
+        if was.dies != will.dies:
+            yield f"{was.says}: what dies was {', '.join(was.dies) or 'nothing'}, is {', '.join(will.dies) or 'nothing'}"
+        if msgspec.to_builtins(msgspec.structs.replace(was, dies=())) != msgspec.to_builtins(
+            msgspec.structs.replace(will, dies=())
+        ):
+            yield f"{was.says}: its targets, effect or risk changed"

@@ -5,26 +5,21 @@ No journal, no act: the intent is on disk before anything is done, the outcome a
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, and_, insert, select, update
 
 from runbooks import audit
 from runbooks.approval import Approval, Person
+from runbooks.database import Database, from_stored, stored
 from runbooks.plan import Plan
 from runbooks.situation import Planned
 from runbooks.tables import approvals, executions, journal
 
 LEASE = timedelta(seconds=60)
-
-
-class StoreError(Exception):
-    """The state database cannot be used: one sentence."""
 
 
 class LostLease(Exception):
@@ -88,60 +83,32 @@ class Lease(msgspec.Struct, frozen=True):
     token: int
 
 
-def _text(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="microseconds")
-
-
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return from_stored(text) if text else None
 
 
-class Store:
-    """The engine's store, on an engine whose tables are up to date. All methods block: call them in threads."""
-
-    def __init__(self, engine: Engine, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self.engine = engine
-        self.now = now
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"The state database cannot be written: {_cause(error)}; check its disk and rights."
-            ) from None
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        try:
-            with self.engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"The state database cannot be read: {_cause(error)}; check its disk and rights."
-            ) from None
+class Store(Database):
+    """The engine's store. All methods block: call them in threads."""
 
     def record(self, event: str, person: str, execution: str, detail: Mapping[str, Any]) -> None:
         """Write an audit row by itself: refusals, which change nothing else."""
-        with self._write() as connection:
-            audit.append(connection, _text(self.now()), event, person, execution, detail)
+        with self.write() as connection:
+            audit.append(connection, stored(self.now()), event, person, execution, detail)
 
     def create(self, plan: Plan) -> Execution:
         """Keep a plan that was asked for, waiting for what its risk demands."""
         made = f"ex-{secrets.token_hex(4)}"
-        with self._write() as connection:
+        with self.write() as connection:
             connection.execute(
                 insert(executions).values(
                     id=made, cluster=plan.cluster, runbook=plan.runbook, version=plan.version,
                     plan=msgspec.to_builtins(plan), plan_hash=plan.hash, requester=plan.requester, state=State.WAITING,
-                    reason="", created=_text(self.now()), fencing_token=0,
+                    reason="", created=stored(self.now()), fencing_token=0,
                 )
             )  # fmt: skip
             detail = {"plan": plan.hash, "runbook": f"{plan.runbook}@{plan.version}", "params": plan.params,
                       "risk": plan.risk, "acts": [act.says for act in plan.acts], "basis": plan.basis}  # fmt: skip
-            audit.append(connection, _text(self.now()), "requested", plan.requester, made, detail)
+            audit.append(connection, stored(self.now()), "requested", plan.requester, made, detail)
         return self.get(made)
 
     def get(self, execution: str) -> Execution:
@@ -150,7 +117,7 @@ class Store:
         Raises:
             KeyError: there is none of that id.
         """
-        with self._read() as connection:
+        with self.read() as connection:
             row = connection.execute(select(executions).where(executions.c.id == execution)).one_or_none()
         if row is None:
             raise KeyError(execution)
@@ -158,13 +125,13 @@ class Store:
 
     def history(self, limit: int = 50) -> Sequence[Execution]:
         """The newest executions, newest first."""
-        with self._read() as connection:
+        with self.read() as connection:
             found = connection.execute(select(executions).order_by(executions.c.created.desc()).limit(limit)).all()
         return tuple(_execution(row) for row in found)
 
     def approvals(self, execution: str) -> tuple[Approval, ...]:
         """The approvals that an execution has."""
-        with self._read() as connection:
+        with self.read() as connection:
             found = connection.execute(select(approvals).where(approvals.c.execution == execution)).all()
         return tuple(
             Approval(
@@ -175,7 +142,7 @@ class Store:
 
     def approve(self, execution: str, approval: Approval) -> None:
         """Keep an approval. The same person's second one changes nothing."""
-        with self._write() as connection:
+        with self.write() as connection:
             person = approval.person
             held = connection.execute(
                 select(approvals.c.person).where(
@@ -188,11 +155,11 @@ class Store:
                 insert(approvals).values(
                     execution=execution, person=person.id, roles=sorted(person.roles),
                     namespaces=sorted(person.namespaces), plan_hash=approval.plan_hash, confirmed=approval.confirmed,
-                    at=_text(approval.at),
+                    at=stored(approval.at),
                 )
             )  # fmt: skip
             detail = {"plan": approval.plan_hash, "confirmed": approval.confirmed}
-            audit.append(connection, _text(self.now()), "approved", person.id, execution, detail)
+            audit.append(connection, stored(self.now()), "approved", person.id, execution, detail)
 
     def move(
         self, execution: str, to: State, person: str, reason: str = "", *, lease: Lease | None = None,
@@ -203,11 +170,11 @@ class Store:
         Raises:
             LostLease: it is in another state by now, or (with a lease) somebody else runs it.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             holds = [executions.c.id == execution, executions.c.state.in_([s for s in only_from if not s.ended])]
             if lease is not None:
                 holds.append(executions.c.fencing_token == lease.token)
-            now = _text(self.now())
+            now = stored(self.now())
             changed = connection.execute(
                 update(executions).where(*holds).values(
                     state=to, reason=reason, ended=now if to.ended else None,
@@ -233,7 +200,7 @@ class Store:
             raise LostLease(
                 f"{execution} is run by {held.lease_owner}" if held.lease_owner else f"{execution} has ended"
             )
-        with self._write() as connection:
+        with self.write() as connection:
             taken = connection.execute(
                 update(executions)
                 .where(
@@ -241,14 +208,14 @@ class Store:
                     executions.c.state == held.state,
                 )
                 .values(
-                    lease_owner=owner, lease_until=_text(now + LEASE), fencing_token=held.fencing_token + 1,
+                    lease_owner=owner, lease_until=stored(now + LEASE), fencing_token=held.fencing_token + 1,
                     state=State.RUNNING,
                 ).returning(executions.c.fencing_token)
             ).one_or_none()  # fmt: skip
             if taken is None:
                 raise LostLease(f"{execution} was taken by somebody else")
             detail = {"owner": owner, "token": taken.fencing_token}
-            audit.append(connection, _text(now), "running", person or owner, execution, detail)
+            audit.append(connection, stored(now), "running", person or owner, execution, detail)
         return Lease(execution, owner, taken.fencing_token)
 
     def renew(self, lease: Lease) -> None:
@@ -257,15 +224,15 @@ class Store:
         Raises:
             LostLease: somebody else has it.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             _check(connection, lease)
-            until = _text(self.now() + LEASE)
+            until = stored(self.now() + LEASE)
             connection.execute(update(executions).where(executions.c.id == lease.execution).values(lease_until=until))
 
     def interrupted(self, gone: Callable[[str], bool]) -> Sequence[Execution]:
         """Put executions whose runner died into `in_doubt` or back to `approved`, and return them."""
         now = self.now()
-        with self._read() as connection:
+        with self.read() as connection:
             found = connection.execute(select(executions).where(executions.c.state == State.RUNNING)).all()
         left = []
         for execution in (_execution(row) for row in found):
@@ -298,13 +265,13 @@ class Store:
         Raises:
             LostLease: somebody else runs the execution.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             _check(connection, lease)
             before = list(_entries(connection, lease.execution))
             attempt = 1 + sum(1 for entry in before if entry.step == step)
             # The journal is read in the order of these times, also where the clock stood still or was set back.
             when = max([self.now(), *(entry.intended + timedelta(microseconds=1) for entry in before)])
-            now = _text(when)
+            now = stored(when)
             connection.execute(
                 insert(journal).values(
                     execution=lease.execution, step=step, attempt=attempt, act=msgspec.to_builtins(act),
@@ -321,9 +288,9 @@ class Store:
         Raises:
             LostLease: somebody else runs the execution.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             _check(connection, lease)
-            now = _text(self.now())
+            now = stored(self.now())
             connection.execute(
                 update(journal)
                 .where(
@@ -340,7 +307,7 @@ class Store:
         Raises:
             LostLease: somebody else runs the execution.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             _check(connection, lease)
             connection.execute(
                 update(journal)
@@ -351,21 +318,21 @@ class Store:
             )  # fmt: skip
             detail = {"step": entry.step, "attempt": entry.attempt, "said": said}
             event = "verified" if holds else "not verified"
-            audit.append(connection, _text(self.now()), event, lease.owner, lease.execution, detail)
+            audit.append(connection, stored(self.now()), event, lease.owner, lease.execution, detail)
 
     def entries(self, execution: str) -> tuple[Entry, ...]:
         """The journal of an execution, in order."""
-        with self._read() as connection:
+        with self.read() as connection:
             return tuple(_entries(connection, execution))
 
     def audit_rows(self) -> tuple[audit.Row, ...]:
         """The audit log."""
-        with self._read() as connection:
+        with self.read() as connection:
             return tuple(audit.rows(connection))
 
     def audit_fault(self) -> str | None:
         """The first place where the audit log was changed; None where it is whole."""
-        with self._read() as connection:
+        with self.read() as connection:
             return audit.first_bad(connection)
 
 
@@ -390,7 +357,3 @@ def _execution(row: Any) -> Execution:
         row.id, msgspec.convert(row.plan, Plan), State(row.state), row.reason, datetime.fromisoformat(row.created),
         _time(row.ended), row.lease_owner, _time(row.lease_until), row.fencing_token,
     )  # fmt: skip
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]

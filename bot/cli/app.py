@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from bot.cli import audit, config, demo, look, runbook
+from bot.cli import audit, config, demo, look, runbook, serve
 from bot.cli.lines import printable
 from bot.cli.shared import ReaderLeft, Refused, Usage, global_options
 from bot.diagnose import NoSuchSubject
@@ -17,7 +17,8 @@ from bot.settings import SettingsError
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.librados import CephConfError
 from diagnostics.sources.kubernetes.api import NoSuchConfiguration
-from runbooks.store import LostLease, StoreError
+from runbooks.database import StoreError
+from runbooks.store import LostLease
 
 INTERRUPTED, SIGPIPE = 130, 141  # as a shell gives them
 
@@ -39,6 +40,7 @@ look.register(app)
 app.add_typer(runbook.app, name="runbook")
 app.add_typer(audit.app, name="audit")
 app.add_typer(config.app, name="config")
+serve.register(app)
 demo.register(app)
 
 

@@ -39,6 +39,10 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     settings = settings_of(config)
     file = configuration.file_of(config or global_options.get("config"))
     books = library(settings).all()
+    if settings.schedules:
+        from bot.schedule import check as check_schedules  # only here: no other command pays for the scheduler
+
+        check_schedules(settings)
     chosen = cluster or global_options.get("cluster")
     names = [settings.cluster(chosen)[0]] if chosen else sorted(settings.clusters)
     parts = with_progress("Trying each part …", lambda: _tried(settings, names))

@@ -9,7 +9,8 @@ from rich.text import Text
 from bot import answers
 from bot.answers import Json
 from bot.cli.lines import command, printable, word, write
-from bot.diagnose import Answer, Diagnosis
+from bot.diagnose import Diagnosis
+from bot.incidents import Answer
 from diagnostics.catalog import Listed
 from diagnostics.causes import Cause
 from diagnostics.facts import Snapshot

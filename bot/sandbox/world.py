@@ -3,6 +3,7 @@
 Unstick's own code runs unchanged in it. Only addresses, the Ceph backend and the clock differ.
 """
 
+import asyncio
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -120,6 +121,7 @@ class Sandbox:
         self.clock.forward(incident.DEAD_FOR / timedelta(seconds=1))
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         await self.api.__aenter__()
         self.folder.mkdir(parents=True, exist_ok=True)
         for user in ("diagnose", "remediate"):
@@ -147,7 +149,16 @@ class Sandbox:
         )
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass, second by second, while kubelets and controllers go on with their work."""
+        """Let time pass, second by second, while kubelets and controllers go on with their work.
+
+        It passes on the sandbox's own loop, where its API server answers, whichever loop asks for it.
+        """
+        if asyncio.get_running_loop() is self._loop:
+            self._pass(seconds)
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.sleep(seconds), self._loop))
+
+    def _pass(self, seconds: float) -> None:
         whole = max(1, round(seconds))
         for _ in range(whole):
             self.clock.forward(seconds / whole)

@@ -1,4 +1,4 @@
-"""Opens the state database and brings it up to date; keeps sightings. All migrations live here."""
+"""Opens the state database and brings it up to date. What the bot keeps lies beside; all migrations live here."""
 
 import os
 import re
@@ -12,10 +12,16 @@ from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from bot.store.incidents import Incidents
+from bot.store.jobs import Jobs
+from bot.store.messages import Messages
+from bot.store.reports import Reports
+from bot.store.requests import Requests
 from bot.store.sightings import Sightings
-from runbooks.store import Store, StoreError
+from runbooks.database import StoreError
+from runbooks.store import Store
 
-HEAD = "0001"
+HEAD = "0002"
 # Alembic's context is one for the whole process.
 _MIGRATING = threading.Lock()
 # Between user and host of a URL, be it one that does not parse.
@@ -24,10 +30,15 @@ _PASSWORD = re.compile(r"(//[^:/@\s]*:)\S*@")
 
 @dataclass(frozen=True)
 class State:
-    """The opened database: the engine's store, and the sightings of locks."""
+    """The opened database: the engine's store, and what the bot itself keeps."""
 
     runbooks: Store
     sightings: Sightings
+    incidents: Incidents
+    messages: Messages
+    requests: Requests
+    reports: Reports
+    jobs: Jobs
 
 
 def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State:
@@ -50,7 +61,10 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
         reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
         what = _PASSWORD.sub(r"\1***@", f"{url} cannot be opened: {reason}")
         raise StoreError(f"The state database {what}; name another with `state:`.") from None
-    return State(Store(engine, now), Sightings(engine))
+    return State(
+        Store(engine, now), Sightings(engine, now), Incidents(engine, now), Messages(engine, now),
+        Requests(engine, now), Reports(engine, now), Jobs(engine, now),
+    )  # fmt: skip
 
 
 def _make_private(path: Path) -> None:

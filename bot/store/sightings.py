@@ -1,29 +1,16 @@
 """Keeps the first look at each quiet lock, so that a later look can complete it."""
 
 import msgspec
-from sqlalchemy import JSON, Column, Connection, Engine, MetaData, String, Table, and_, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, and_, delete, insert, select
 
+from bot.store.tables import sightings
 from diagnostics.facts.ceph import Sighting
 from diagnostics.verdicts import MOST_WATCHERS
-from runbooks.store import StoreError
-
-metadata = MetaData()
-sightings = Table(
-    "sightings", metadata,
-    Column("cluster", String(253), primary_key=True),
-    Column("fsid", String(64), primary_key=True),
-    Column("image", String(512), primary_key=True),
-    Column("locker", String(512), primary_key=True),
-    Column("sighting", JSON, nullable=False),
-)  # fmt: skip
+from runbooks.database import Database
 
 
-class Sightings:
+class Sightings(Database):
     """The sightings of all clusters. Methods block: call them in threads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def load(self, cluster: str) -> tuple[Sighting, ...]:
         """The sightings of one cluster.
@@ -31,11 +18,8 @@ class Sightings:
         Raises:
             StoreError: the database cannot be read.
         """
-        try:
-            with self._engine.connect() as connection:
-                found = connection.execute(select(sightings.c.sighting).where(sightings.c.cluster == cluster)).all()
-        except SQLAlchemyError as error:
-            raise StoreError(f"Earlier looks cannot be read: {error.args[0]}.") from None
+        with self.read() as connection:
+            found = connection.execute(select(sightings.c.sighting).where(sightings.c.cluster == cluster)).all()
         return tuple(msgspec.convert(row.sighting, Sighting) for row in found)
 
     def keep(self, cluster: str, loaded: tuple[Sighting, ...], seen: tuple[Sighting, ...]) -> None:
@@ -51,12 +35,9 @@ class Sightings:
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         if not changed:
             return
-        try:
-            with self._engine.begin() as connection:
-                for key in changed:
-                    _keep(connection, cluster, key, before.get(key), after.get(key))
-        except SQLAlchemyError as error:
-            raise StoreError(f"This look cannot be kept: {error.args[0]}.") from None
+        with self.write() as connection:
+            for key in changed:
+                _keep(connection, cluster, key, before.get(key), after.get(key))
 
 
 _Key = tuple[str, str, str]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.diagnose import library
+from bot.slack.commands import usages
 from tests import reference
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def code_of(document: str) -> Iterator[str]:
 def typed(document: str, program: str) -> Iterator[list[str]]:
     """The words after each call of a program."""
     for line in code_of(document):
-        match = re.match(rf"(?:\w*\$ )?(?:\S*/)?{program} (.+)", line.strip())
+        match = re.match(rf"(?:\w*\$ )?(?:\S+/)?{program} (.+)", line.strip())
         if match:
             try:
                 yield shlex.split(match[1])
@@ -55,6 +56,14 @@ def wrong_with(words: list[str]) -> str | None:
 def test_every_unstick_command_in_it_is_one(document: Path) -> None:
     calls = list(typed(document.read_text(), "unstick"))
     assert [wrong for words in calls if (wrong := wrong_with(words))] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_slack_command_in_it_is_one(document: Path) -> None:
+    known = {usage.split()[1] for usage, _ in usages()}
+    named = re.findall(r"/unstick (\w+)", document.read_text())
+    assert set(named) <= known
+    assert named or document.name != "README.md"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -76,16 +76,20 @@ class Unstick:
         env: Mapping[str, str] | None = None,
     ) -> Ran:  # fmt: skip
         """Run `unstick WORDS` as somebody. `child` is another program to run it in (one that kills itself)."""
-        inherited = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "CEPH_CONF", "SUDO_USER")}
         began = time.monotonic()
         done = subprocess.run(
             [*(child or (str(UNSTICK),)), *words],
-            env={**inherited, "UNSTICK_CONFIG": str(self.config), "LOGNAME": login, **(env or {})},
+            env=self.environment(LOGNAME=login, **(env or {})),
             capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         ran = Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
         assert "Traceback" not in ran.err, ran.err
         return ran
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The surroundings of a process that uses the configuration, and nothing of this machine's."""
+        inherited = {k: v for k, v in os.environ.items() if k not in ("KUBECONFIG", "CEPH_CONF", "SUDO_USER")}
+        return {**inherited, "UNSTICK_CONFIG": str(self.config), **variables}
 
     def locks(self, image: str) -> list[Object]:
         """The rows of `unstick locks` for one image `pool/image`."""

@@ -103,16 +103,16 @@ class MortalStore(Store):
         self._process = process
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[Connection]:
         self._process.live()
-        with super()._write() as connection:
+        with super().write() as connection:
             yield connection
         self._process.moment("the store")
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
         self._process.live()
-        with super()._read() as connection:
+        with super().read() as connection:
             yield connection
 
 

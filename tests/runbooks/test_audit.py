@@ -129,7 +129,7 @@ def test_content_cannot_be_moved_from_one_column_to_the_next(log: Store) -> None
 
 def test_a_row_is_written_with_what_it_tells_of_or_not_at_all(store: Store) -> None:
     def fails_after_its_record() -> None:
-        with store._write() as connection:
+        with store.write() as connection:
             audit.append(connection, "now", "approved", "cli:bob", "ex-1", {})
             raise RuntimeError
 

@@ -11,10 +11,11 @@ import pytest
 
 from diagnostics.sources.ceph.rados import RadosError
 from runbooks import engine as engines
+from runbooks.database import StoreError
 from runbooks.engine import Refusal
 from runbooks.events import Say
 from runbooks.model import Step
-from runbooks.store import Execution, State, StoreError
+from runbooks.store import Execution, State
 from tests.runbooks.staged import BOB, POD, Killed, Process, Stage, incident, staged
 
 EFFECTS = [

@@ -11,10 +11,11 @@ from sqlalchemy import create_engine, text
 
 from bot.store import open_state
 from runbooks.approval import Approval, Person
+from runbooks.database import StoreError
 from runbooks.model import Risk
 from runbooks.plan import Plan
 from runbooks.situation import Planned
-from runbooks.store import LEASE, OPEN, Lease, LostLease, State, Store, StoreError
+from runbooks.store import LEASE, OPEN, Lease, LostLease, State, Store
 from tests.runbooks.conftest import Clock
 from tests.runbooks.hand_made import NOW
 

@@ -14,8 +14,8 @@ from sqlalchemy import MetaData, inspect
 
 import bot.store as package
 from bot.store import HEAD, State, open_state
-from bot.store.sightings import metadata as sightings
-from runbooks.store import StoreError
+from bot.store.tables import metadata as bot
+from runbooks.database import StoreError
 from runbooks.tables import metadata as runbooks
 
 
@@ -32,7 +32,7 @@ def refusal(url: str) -> str:
 def test_the_newest_migration_makes_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
     engine = open_state(f"sqlite:///{tmp_path}/state.db").runbooks.engine
     together = MetaData()
-    for metadata in (runbooks, sightings):
+    for metadata in (runbooks, bot):
         for table in metadata.tables.values():
             table.to_metadata(together)
     with engine.connect() as connection:

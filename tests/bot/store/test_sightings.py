@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 from bot.store import open_state
 from bot.store.sightings import Sightings
 from diagnostics.facts.ceph import Sighting
-from runbooks.store import StoreError
+from runbooks.database import StoreError
 
 T0 = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
 
@@ -102,6 +102,6 @@ def test_a_database_without_tables_is_one_sentence() -> None:
     broken = Sightings(engine)
     with pytest.raises(StoreError, match="cannot be read"):
         broken.load("here")
-    with pytest.raises(StoreError, match="cannot be kept"):
+    with pytest.raises(StoreError, match="cannot be written"):
         broken.keep("here", (), (seen(),))
     engine.dispose()

@@ -1,0 +1,149 @@
+"""Renders plans and requests for approval: what will be done, to what, who pays for it, and how far it has come.
+
+What decides is never left out unsaid: what does not fit is counted, by namespace where something dies.
+"""
+
+from collections.abc import Sequence
+
+from bot.slack.blocks import acts, kit
+from bot.slack.blocks.kit import Json
+from bot.slack.blocks.modals import approval_modal, denial_modal, modal_click
+from bot.slack.blocks.progress import Run, clock, named, notes, people, standing, step_lines
+from bot.slack.blocks.text import SENTENCE, code, escaped, mention, words
+from bot.slack.words import Button, Click
+from bot.store.messages import Content
+from bot.store.requests import ShownPlan
+from runbooks.plan import Plan
+from runbooks.store import Execution, State
+
+__all__ = ["Run", "approval_modal", "asked_plan", "denial_modal", "modal_click", "plan", "request"]
+
+_MOST_MENTIONS = 10
+_WORDS = {
+    State.WAITING: "Approval needed", State.APPROVED: "Approved", State.RUNNING: "Running",
+    State.IN_DOUBT: "In doubt", State.DONE: "Done", State.FAILED: "Failed", State.DENIED: "Denied", State.VOID: "Void",
+}  # fmt: skip
+
+
+def plan(shown: ShownPlan, changed: Sequence[str] = ()) -> Content:
+    """A plan for a person to judge. It can be asked for where nothing refuses it."""
+    made = shown.plan
+    differs = [f"•  {words(what)}" for what in changed]
+    told: list[Json] = []
+    if differs:
+        more = kit.fitting(differs, lambda n: f"•  and {n} more differences", 1500)
+        told = kit.paragraphs(["🔁 *Looked again: it is not the plan that was shown before*", *more])
+    if made.refusals:
+        return kit.content(f"Refused: {_title(made)}: {words(made.refusals[0])}", told, _refused(made))
+    ask = kit.button(Button.REQUEST_APPROVAL, Click(plan=shown.id), "primary")
+    return kit.content(f"Plan: {_title(made)}, risk {made.risk}", told, _body(made), kit.actions(ask))
+
+
+def asked_plan(shown: ShownPlan, execution: Execution) -> Content:  # noqa: ARG001 - the execution holds the same plan
+    """The plan after somebody asked for it: nobody can ask twice."""
+    made = execution.plan
+    asked = kit.context(f"{mention(made.requester)} asked for it: {code(execution.id)}")
+    return kit.content(f"Plan: {_title(made)}, asked for as {escaped(execution.id)}", _body(made), asked)
+
+
+def _title(made: Plan) -> str:
+    return words(f"{made.runbook}@{made.version}")
+
+
+def _body(made: Plan) -> list[Json]:
+    return [
+        kit.section(f"*Plan*  {named(made)}  {acts.risk(made)}"),
+        kit.context(acts.parameters(made)),
+        *_dies(made),
+        *kit.paragraphs(acts.steps(made)),
+        kit.context(f"Allowed until {clock(made.expires)}: {acts.guards(made)}"),
+    ]
+
+
+def _dies(made: Plan) -> list[Json]:
+    lines = acts.dies(made)
+    return kit.paragraphs(["☠️ *What dies*", *lines]) if lines else []
+
+
+def _refused(made: Plan) -> list[Json]:
+    reasons = [f"•  {words(reason)}" for reason in made.refusals]
+    return [
+        kit.section(f"⛔ *Refused*  {named(made)}"),
+        kit.context(acts.parameters(made)),
+        *kit.paragraphs(
+            kit.fitting(
+                reasons, lambda n: f"•  and {n} more reasons: `unstick runbook plan` on the command line shows all",
+                2 * kit.ROOM,
+            )
+        ),
+        kit.context("Nothing was changed."),
+    ]  # fmt: skip
+
+
+def request(run: Run, approvers: Sequence[str]) -> Content:
+    """A request for approval and what becomes of it. Approvers are called while it waits for them, and not after."""
+    execution, made = run.execution, run.execution.plan
+    word = "Expired" if execution.state is State.WAITING and run.expired else _WORDS[execution.state]
+    head = f"{word}: {made.runbook}@{made.version}"
+    asks = f"{mention(made.requester)} {'asks' if run.open_to_approval else 'asked'} for {named(made)}, {acts.risk(made)}  ({code(execution.id)})"
+    return kit.content(
+        f"{words(head)}, risk {made.risk} ({escaped(execution.id)})",
+        kit.header(f"{_mark(run)} {head}"),
+        kit.section(f"{asks}\n{standing(run)}"),
+        _called(run, approvers),
+        kit.context(acts.parameters(made)),
+        _dies(made) if execution.state is State.WAITING else (),
+        _done(run),
+        _small_print(run),
+        _buttons(run),
+    )
+
+
+def _mark(run: Run) -> str:
+    state = run.execution.state
+    if state is State.WAITING:
+        return "⌛" if run.expired else acts.RISKS[run.execution.plan.risk]
+    return {State.DONE: "✅", State.IN_DOUBT: "❔", State.FAILED: "❌", State.VOID: "⛔", State.DENIED: "⛔"}.get(
+        state, "⏳"
+    )
+
+
+def _called(run: Run, approvers: Sequence[str]) -> list[Json]:
+    """The people who may approve, while somebody's word is missing; who has given it is not called again."""
+    if not run.open_to_approval:
+        return []
+    given = {each.person.id for each in run.approvals}
+    able = [
+        mention(each) for each in dict.fromkeys(approvers) if each not in given and each != run.execution.plan.requester
+    ]
+    if not able:
+        return [kit.section("⚠️ Nobody who is known here may approve it: an admin gives somebody the role approver.")]
+    rest = f" and {len(able) - _MOST_MENTIONS} more" if len(able) > _MOST_MENTIONS else ""
+    return [kit.section(f"May approve: {', '.join(able[:_MOST_MENTIONS])}{rest}")]
+
+
+def _done(run: Run) -> list[Json]:
+    """What will be done; once it has begun, what has become of each step."""
+    if not run.begun:
+        return [] if run.execution.state.ended else kit.paragraphs(acts.steps(run.execution.plan))
+    lines = kit.fitting(
+        step_lines(run), lambda n: f"and {n} more steps: `unstick runbook history` shows what was done", 2 * kit.ROOM
+    )
+    stands = [f"📌 *{words(each, 2 * SENTENCE)}*" for each in notes(run.steps)]
+    return kit.paragraphs([*lines, *kit.fitting(stands, lambda n: f"📌 and {n} more notes")])
+
+
+def _small_print(run: Run) -> list[Json]:
+    """What the guards said, while somebody has to judge; who approved, where it did not come to a good end."""
+    if run.execution.state is State.WAITING:
+        return [kit.context(f"{acts.guards(run.execution.plan)}; they are asked again before every act")]
+    if run.approvals and run.execution.state in (State.FAILED, State.VOID, State.DENIED):
+        return [kit.context(f"It was approved by {people(run.approvals)}")]
+    return []
+
+
+def _buttons(run: Run) -> list[Json]:
+    if not run.open_to_approval:
+        return []
+    click = Click(execution=run.execution.id)
+    return kit.actions(kit.button(Button.APPROVE, click, "primary"), kit.button(Button.DENY, click, "danger"))

@@ -1,0 +1,125 @@
+"""A health report as people read it in Slack: short where nothing changed, exact where something could not be seen.
+
+It must never say that nothing is stuck when something could not be looked at.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from bot.reports import Blind, HealthReport, Trouble
+from bot.slack.blocks.kit import SENTENCE, content, context, fitting, paragraphs, section
+from bot.slack.blocks.text import code, cut, escaped
+from bot.slack.words import COMMAND
+from bot.store.messages import Content
+from diagnostics.model import Severity
+
+_MOST = 20
+_MARKS = {Severity.CRITICAL: ":red_circle:", Severity.WARNING: ":large_orange_circle:", Severity.INFO: ":white_circle:"}
+_LONGEST_NAME = 100
+_LONGEST_SMALL_PRINT = 1000
+
+
+def report(what: HealthReport, name: str) -> Content:
+    """The message of a scheduled report; `name` is the schedule's. Within Slack's limits, whatever the report holds."""
+    headline = f"Health of {_short(what.cluster, _LONGEST_NAME)}: {_headline(what)}"
+    return content(
+        headline,
+        section(f"*{headline}*"),
+        _part("New", [_found(trouble) for trouble in what.new], room=2400),
+        _part("Changed", [_noted(trouble) for trouble in what.changed], room=1500),
+        _part("Resolved", [_plain(trouble) for trouble in what.resolved], room=1500),
+        _part("Could not be judged this time", _unjudged(what), room=1500),
+        _part("Could not be looked at", [_blind(blind) for blind in what.unseen], room=1800),
+        _part("Still there", [_aged(trouble, what.taken_at) for trouble in what.still], room=800),
+        context(cut(_small_print(what, name), _LONGEST_SMALL_PRINT)),
+    )
+
+
+def _headline(what: HealthReport) -> str:
+    """What the report comes to, in one line."""
+    counts = [
+        f"{len(told)} {word}"
+        for told, word in (
+            (what.new, "new"), (what.changed, "changed"), (what.resolved, "resolved"), (what.still, "as before"),
+        ) if told
+    ]  # fmt: skip
+    if unjudged := len(what.unjudged) + what.forgotten:
+        counts.append(f"{unjudged} not judged")
+    if what.nothing_stuck:
+        return ", ".join(("nothing is stuck", *counts))
+    partly = sum(blind.partly for blind in what.unseen)
+    blind = [f"{_checks(len(what.unseen) - partly)} could not look"] * (len(what.unseen) > partly)
+    blind += [f"{_checks(partly)} saw only a part"] * (partly > 0)
+    if not what.checks and not what.unseen:
+        blind = ["nothing was looked at"]
+    return "; ".join(filter(None, (", ".join(counts), ", ".join(blind))))
+
+
+def _checks(count: int) -> str:
+    return f"{count} check" if count == 1 else f"{count} checks"
+
+
+def _part(title: str, lines: list[str], room: int) -> list[dict[str, Any]]:
+    """One part of the message; none where there is nothing to say. What does not fit is counted."""
+    if not lines:
+        return []
+    over = len(lines) - _MOST
+    shown = fitting(lines[:_MOST], lambda left: f"… and {left + max(0, over)} more", room)
+    if over > 0 and shown == lines[:_MOST]:
+        shown.append(f"… and {over} more")
+    return paragraphs([f"*{title}*", *shown])
+
+
+def _short(text: str, limit: int = SENTENCE) -> str:
+    """Other people's words, short and escaped; an escape may make six characters of one."""
+    return cut(escaped(cut(text, limit)), 2 * limit)
+
+
+def _plain(trouble: Trouble) -> str:
+    return f"• {_short(str(trouble.subject))}: {_short(trouble.summary)}"
+
+
+def _found(trouble: Trouble) -> str:
+    return f"{_MARKS[trouble.severity]} {_short(str(trouble.subject))}: {_short(trouble.summary)}"
+
+
+def _noted(trouble: Trouble) -> str:
+    return f"{_found(trouble)} ({_short(trouble.note)})"
+
+
+def _aged(trouble: Trouble, now: datetime) -> str:
+    """What is still there: shortly, since everybody was told."""
+    return f"{_found(trouble)} (for {_age((now - trouble.first_seen).total_seconds())})"
+
+
+def _age(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+
+
+def _unjudged(what: HealthReport) -> list[str]:
+    """What was found earlier and may be there yet, by what kept the look from it."""
+    told = [f"{_plain(trouble)} ({_short(trouble.note)})" for trouble in what.unjudged]
+    if what.forgotten:
+        told.insert(0, f"• {what.forgotten} found earlier could not be judged for long, and are not followed any more")
+    return told
+
+
+def _blind(blind: Blind) -> str:
+    return f"• {_short(blind.check)}{' (in part)' if blind.partly else ''}: {_short(blind.reason)}"
+
+
+def _small_print(what: HealthReport, name: str) -> str:
+    """How much was looked at, what is not configured, what it was compared with, and how to ask further."""
+    read = ", ".join(f"{count} {escaped(kind)}" for kind, count in sorted(what.scanned.items()))
+    told = [f"Schedule {_short(name, _LONGEST_NAME)}", f"{_checks(what.checks)} looked at {read or 'all they look at'}"]
+    if what.skipped:
+        reasons = "; ".join(dict.fromkeys(blind.reason for blind in what.skipped))
+        told.append(f"not configured for {_checks(len(what.skipped))}: {_short(reasons)}")
+    told.append(f"compared with {what.since:%Y-%m-%d %H:%M} UTC" if what.since else "the first report")
+    pod = next((t.subject for t in (*what.new, *what.changed, *what.still) if t.subject.kind == "Pod"), None)
+    if pod is not None:
+        told.append(f"ask {code(f'{COMMAND} why pod/{pod.name} -n {pod.namespace}')}")
+    return " · ".join(told)

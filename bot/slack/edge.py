@@ -1,0 +1,327 @@
+"""The edge: every command, click and modal that Slack sends. It answers within Slack's 3 seconds and does nothing slow.
+
+What it accepts is written into the store before Slack is told so. Who may do what is not decided here: but nobody is
+asked to type a node's name who could not approve anyway, and nothing is taken from another workspace.
+"""
+
+import asyncio
+import html
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.diagnose import NoSuchSubject, library, parse_subject
+from bot.incidents import IncidentState
+from bot.slack import commands, jobs
+from bot.slack.blocks import answers
+from bot.slack.blocks import incident as incident_blocks
+from bot.slack.blocks import plan as plan_blocks
+from bot.slack.commands import NotUnderstood, parse, usages
+from bot.slack.desk import Desk
+from bot.slack.errors import BOT_TOKEN, Rejected, SlackUnreachable, TokenRefused, answer_of
+from bot.slack.words import (
+    APPROVAL_MODAL,
+    COMMAND,
+    CONFIRM_BLOCK,
+    CONFIRM_INPUT,
+    DENIAL_MODAL,
+    WHY_BLOCK,
+    WHY_INPUT,
+    Button,
+    Click,
+    click_of,
+)
+from bot.slack.worker import TOO_SLOW, Worker
+from bot.store.messages import Content
+from bot.work import Busy
+from runbooks import approval as approvals
+from runbooks.approval import Approval
+from runbooks.database import StoreError
+from runbooks.engine import Refusal
+from runbooks.loader import RunbookErrors
+from runbooks.store import Execution
+from runbooks.store import State as ExecutionState
+
+_log = logging.getLogger("unstick.slack")
+Body = Mapping[str, Any]
+# Slack waits 3 s for an answer. A database that takes longer than this is said to be slow, and nothing is accepted.
+PATIENCE = 2.0
+# Of it, what Slack may take to open a dialog: the rest is for finding out which.
+DIALOG = 1.5
+
+
+class _Mistyped(Exception):
+    """A critical plan's target was not typed as it is called: one sentence."""
+
+
+class Edge:
+    """Takes what people type and click."""
+
+    def __init__(self, desk: Desk, worker: Worker, client: AsyncWebClient) -> None:
+        self._desk = desk
+        self._worker = worker
+        self._client = client
+        self._showing = asyncio.Lock()  # of two people who want to see the evidence one brings it, and both see it
+
+    def register(self, app: AsyncApp) -> None:
+        """Listen."""
+        app.middleware(_same_workspace)
+        for listener in LISTENERS:
+            getattr(app, listener.kind)(listener.name)(self._as_bolt_wants(listener))
+
+    def _as_bolt_wants(self, listener: "Listener") -> Callable[..., Awaitable[None]]:
+        """Bolt hands over what a listener's parameters are named after."""
+
+        async def listen(ack: AsyncAck, body: Body) -> None:
+            await listener.take(self, ack, body)
+
+        return listen
+
+    async def _command(self, ack: AsyncAck, body: Body) -> None:
+        try:
+            wanted = parse(body.get("text") or "")
+        except NotUnderstood as error:
+            await ack(text=html.escape(str(error), quote=False))  # it repeats what was typed
+            return
+        if isinstance(wanted, commands.Help):
+            await _answer(ack, answers.help_text(usages()))
+        elif isinstance(wanted, commands.Runbooks):
+            await _answer(ack, await self._runbooks())
+        else:
+            refused = await self._accepted(self._asked(wanted, body["user_id"], body["channel_id"]))
+            await ack(text=refused or "The answer comes in this channel; if none does, `/invite @unstick` first.")
+
+    async def _runbooks(self) -> Content:
+        try:
+            books = await asyncio.to_thread(library, self._desk.settings)
+        except RunbookErrors as error:
+            return answers.failure(str(error))
+        return answers.runbooks(books.all())
+
+    async def _asked(self, wanted: commands.Wanted, user: str, channel: str) -> None:
+        """Accept a command."""
+        match wanted:
+            case commands.Why(subject, cluster):
+                what = f"Looking at {subject}"
+                await self._begin(channel, what, lambda m: jobs.LookAtSubject(user, channel, subject, cluster, m))
+            case commands.Check(namespace, cluster):
+                what = f"Looking at {f'namespace {namespace}' if namespace else 'everything'}"
+                await self._begin(channel, what, lambda m: jobs.LookAtAll(user, channel, namespace, cluster, m))
+            case commands.Locks(cluster):
+                await self._begin(channel, "Reading locks", lambda m: jobs.LookAtLocks(user, channel, cluster, m))
+            case commands.RunRunbook(runbook, params, cluster):
+                what = f"Planning {runbook}"
+                await self._begin(channel, what, lambda m: jobs.RunRunbook(user, channel, runbook, params, cluster, m))
+            case commands.GoOn(execution):
+                await asyncio.to_thread(self._desk.state.runbooks.get, execution)
+                await self._worker.accept(jobs.GoOn(user, channel, execution))
+
+    async def _begin(
+        self, channel: str, what: str, job: Callable[[int], jobs.AnyJob], parent: int | None = None
+    ) -> None:
+        """Accept a job with a message that will become its answer."""
+        await self._worker.begin(channel, answers.begun(what), job, parent)
+
+    async def _accepted(self, asking: Awaitable[None]) -> str | None:
+        """Wait, not for long, until what was asked for is kept. The answer says why it is not."""
+        try:
+            await asyncio.wait_for(asking, PATIENCE)
+        except (Busy, StoreError, NoSuchSubject, _Mistyped) as error:
+            return str(error)
+        except KeyError as unknown:
+            return f"{unknown.args[0]} is not known here, or not any more: ask anew with `{COMMAND} why`."
+        except TimeoutError:
+            return TOO_SLOW
+        return None
+
+    async def _click(self, take: "_Take", ack: AsyncAck, body: Body) -> None:
+        await ack()  # a click needs no answer in words; what comes of it is written where it was made
+        try:
+            click = click_of(body["actions"][0].get("value") or "")
+        except ValueError as error:
+            refused: str | None = f"This is no button of Unstick: {error}."
+        else:
+            refused = await self._accepted(take(self, click, body))
+        if refused is not None:
+            await self._whisper(body, answers.failure(refused))
+
+    async def _whisper(self, body: Body, content: Content) -> None:
+        """Say something to whoever clicked. With the database away this goes to the log alone."""
+        try:
+            await self._desk.say(_channel(body), content, only_to=body["user"]["id"])
+        except StoreError as error:
+            _log.error("%s could not be told: %s; %s", body["user"]["id"], content.text, error)
+
+    async def _why(self, click: Click, body: Body) -> None:
+        user, channel = body["user"]["id"], _channel(body)
+        if not click.incident:
+            namespace, _, name = click.pod.partition("/")
+            subject, cluster = parse_subject((name,), namespace), click.cluster or None
+        else:
+            incident = await asyncio.to_thread(self._desk.state.incidents.get, click.incident)
+            subject, cluster = incident.subject, incident.cluster
+            if incident.state is IncidentState.OPEN:
+                again = jobs.LookAtSubject(user, channel, subject, cluster, incident.message, incident.id)
+                await self._worker.accept(again)
+                return  # what is over keeps its message: whoever asks again is answered in a new one
+        what = f"Looking at {subject}"
+        await self._begin(channel, what, lambda m: jobs.LookAtSubject(user, channel, subject, cluster, m))
+
+    async def _show_evidence(self, click: Click, body: Body) -> None:
+        """Show the proofs in the incident's thread: once for all, and anew where they have changed."""
+        incident = await asyncio.to_thread(self._desk.state.incidents.get, click.incident)
+        person = self._desk.person(body["user"]["id"])
+        try:
+            await self._desk.insist(person, (incident.subject.namespace,), "the evidence is not shown")
+        except Refusal as refusal:
+            await self._whisper(body, answers.refusal(refusal.what, refusal.reasons))
+            return
+        async with self._showing:
+            incident = await asyncio.to_thread(self._desk.state.incidents.get, click.incident)
+            content = incident_blocks.evidence(incident)
+            if incident.evidence is not None:
+                await self._desk.edit(incident.evidence, content)
+                return
+            message = await self._desk.say(incident.channel, content, parent=incident.message)
+            await asyncio.to_thread(self._desk.state.incidents.shows_evidence, incident.id, message)
+
+    async def _plan_fix(self, click: Click, body: Body) -> None:
+        incident = await asyncio.to_thread(self._desk.state.incidents.get, click.incident)
+        user, channel = body["user"]["id"], incident.channel
+        await self._begin(
+            channel,
+            "Planning",
+            lambda message: jobs.PlanFix(user, channel, incident.id, click.offer, message),
+            parent=incident.message,
+        )
+
+    async def _request_approval(self, click: Click, body: Body) -> None:
+        await asyncio.to_thread(self._desk.state.requests.shown, click.plan)
+        await self._worker.accept(jobs.RequestApproval(body["user"]["id"], _channel(body), click.plan))
+
+    async def _approve(self, click: Click, body: Body) -> None:
+        """Take an approval, or first ask for the name that a critical plan is confirmed by."""
+        user, channel = body["user"]["id"], _channel(body)
+        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
+        reasons = self._cannot_approve(execution, user)
+        if not reasons and execution.plan.confirmation is not None:
+            await self._open(body, plan_blocks.approval_modal(execution, channel))
+            return
+        # Refused or not, the engine judges and puts it on record.
+        await self._worker.accept(jobs.Approve(user, channel, execution.id, execution.plan.confirmation))
+
+    def _cannot_approve(self, execution: Execution, user: str) -> tuple[str, ...]:
+        """Why a person could not approve whatever is typed."""
+        plan, now = execution.plan, self._desk.state.runbooks.now()
+        approval = Approval(self._desk.person(user), plan.hash, plan.confirmation, now)
+        ended = () if execution.state is ExecutionState.WAITING else (f"{execution.id} is {execution.state}",)
+        return (*ended, *approvals.may_approve(plan, approval, now))
+
+    async def _deny(self, click: Click, body: Body) -> None:
+        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
+        await self._open(body, plan_blocks.denial_modal(execution, _channel(body)))
+
+    async def _open(self, body: Body, view: dict[str, Any]) -> None:
+        try:
+            await answer_of(self._client.views_open(trigger_id=body["trigger_id"], view=view), BOT_TOKEN, DIALOG)
+        except Rejected as error:
+            await self._whisper(body, answers.failure(f"Slack did not open the dialog ({error.code}): click again."))
+        except (TokenRefused, SlackUnreachable) as error:
+            _log.error("a dialog was not opened: %s", error)
+            await self._whisper(body, answers.failure("Slack did not open the dialog in time: click again."))
+
+    async def _approved(self, ack: AsyncAck, body: Body) -> None:
+        """Take an approval from the modal. A name that does not fit is said at once, in the modal."""
+        await _close(ack, CONFIRM_BLOCK, await self._accepted(self._confirmed(body)))
+
+    async def _confirmed(self, body: Body) -> None:
+        click, channel = _of_modal(body)
+        typed = _typed(body, CONFIRM_BLOCK, CONFIRM_INPUT)
+        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
+        wanted = execution.plan.confirmation
+        if typed != wanted:
+            raise _Mistyped(f"Type {wanted} exactly, or cancel.")
+        await self._worker.accept(jobs.Approve(body["user"]["id"], channel, execution.id, typed))
+
+    async def _denied(self, ack: AsyncAck, body: Body) -> None:
+        await _close(ack, WHY_BLOCK, await self._accepted(self._turned_down(body)))
+
+    async def _turned_down(self, body: Body) -> None:
+        click, channel = _of_modal(body)
+        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
+        why = _typed(body, WHY_BLOCK, WHY_INPUT) or ""
+        await self._worker.accept(jobs.Deny(body["user"]["id"], channel, execution.id, why))
+
+
+async def _close(ack: AsyncAck, block: str, refused: str | None) -> None:
+    """Close a modal, or say in it why what was typed is not taken."""
+    if refused is None:
+        await ack()
+    else:
+        await ack(response_action="errors", errors={block: refused})
+
+
+async def _answer(ack: AsyncAck, content: Content) -> None:
+    await ack(text=content.text, blocks=list(content.blocks))
+
+
+def _of_modal(body: Body) -> tuple[Click, str]:
+    try:
+        return plan_blocks.modal_click(body["view"])
+    except ValueError as error:
+        raise _Mistyped(f"This is no window of Unstick: {error}.") from None
+
+
+def _channel(body: Body) -> str:
+    container = body.get("container") or {}
+    channel: str = (body.get("channel") or {}).get("id") or container.get("channel_id") or ""
+    return channel
+
+
+def _typed(body: Body, block: str, name: str) -> str | None:
+    value = body["view"]["state"]["values"].get(block, {}).get(name, {}).get("value")
+    return value.strip() if isinstance(value, str) else None
+
+
+async def _same_workspace(body: Body, context: AsyncBoltContext, next: Callable[[], Awaitable[None]]) -> None:  # noqa: A002 - bolt's own name
+    """Take nothing from people of another workspace who share a channel: roles are of this one's people."""
+    user = body.get("user")
+    theirs = (user.get("team_id") if isinstance(user, dict) else None) or body.get("team_id")
+    ours = context.authorize_result.team_id if context.authorize_result else None
+    if ours is not None and theirs == ours:
+        await next()
+    else:
+        _log.warning("a click or command from another workspace (%s) was not taken", theirs)
+
+
+_Take = Callable[[Edge, Click, Body], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Something that Slack sends, and what takes it. The manifest is made of these too."""
+
+    kind: Literal["command", "action", "view"]
+    name: str
+    take: Callable[[Edge, AsyncAck, Body], Awaitable[None]]
+
+
+def _button(button: Button, take: _Take) -> Listener:
+    return Listener("action", button, lambda edge, ack, body: edge._click(take, ack, body))
+
+
+LISTENERS = (
+    Listener("command", COMMAND, Edge._command),
+    _button(Button.WHY, Edge._why),
+    _button(Button.SHOW_EVIDENCE, Edge._show_evidence),
+    _button(Button.PLAN_FIX, Edge._plan_fix),
+    _button(Button.REQUEST_APPROVAL, Edge._request_approval),
+    _button(Button.APPROVE, Edge._approve),
+    _button(Button.DENY, Edge._deny),
+    Listener("view", APPROVAL_MODAL, Edge._approved),
+    Listener("view", DENIAL_MODAL, Edge._denied),
+)

@@ -1,0 +1,115 @@
+"""What people asked for, as it is kept until it is done: a restart goes on with what had been accepted.
+
+Who asks is kept by id only: what they may do is judged anew when the work is done.
+"""
+
+import msgspec
+
+from bot.work import Lane
+from diagnostics.model import Subject
+
+
+class Job(msgspec.Struct, frozen=True, tag_field="job"):
+    """Something to do. `asker` is a Slack user's id, `channel` where it was asked."""
+
+    asker: str
+    channel: str
+
+
+class LookAtSubject(Job, frozen=True, tag="why"):
+    """Explain one thing, in `message`. Where that is the message of an `incident`, it tells of nothing else."""
+
+    subject: Subject
+    cluster: str | None
+    message: int
+    incident: str = ""
+
+
+class LookAtAll(Job, frozen=True, tag="check"):
+    """Run all checks."""
+
+    namespace: str | None
+    cluster: str | None
+    message: int
+
+
+class LookAtLocks(Job, frozen=True, tag="locks"):
+    """List the locks."""
+
+    cluster: str | None
+    message: int
+
+
+class PlanFix(Job, frozen=True, tag="plan"):
+    """Plan what an offer of an incident would do."""
+
+    incident: str
+    offer: str
+    message: int
+
+
+class RequestApproval(Job, frozen=True, tag="request"):
+    """Ask for a plan that was shown."""
+
+    plan: str
+
+
+class RunRunbook(Job, frozen=True, tag="run"):
+    """Plan a runbook and ask for it at once."""
+
+    runbook: str
+    params: tuple[str, ...]
+    cluster: str | None
+    message: int
+
+
+class Approve(Job, frozen=True, tag="approve"):
+    """Approve an execution, with what was typed."""
+
+    execution: str
+    typed: str | None
+
+
+class Deny(Job, frozen=True, tag="deny"):
+    """Deny an execution."""
+
+    execution: str
+    why: str
+
+
+class GoOn(Job, frozen=True, tag="go_on"):
+    """Run an approved execution, or go on with an interrupted one: `interrupted` where this bot itself was."""
+
+    execution: str
+    interrupted: bool = False
+
+
+class MakeReport(Job, frozen=True, tag="report"):
+    """Make a scheduled report. Nobody asks for it."""
+
+    schedule: str
+
+
+AnyJob = (
+    LookAtSubject
+    | LookAtAll
+    | LookAtLocks
+    | PlanFix
+    | RequestApproval
+    | RunRunbook
+    | Approve
+    | Deny
+    | GoOn
+    | MakeReport
+)
+
+# However many looks there are and however slow, no approval waits for them; and no approval waits for a run to end.
+_LANES: dict[type[Job], Lane] = {
+    RequestApproval: Lane.DECISIONS, RunRunbook: Lane.DECISIONS, Approve: Lane.DECISIONS, Deny: Lane.DECISIONS,
+    GoOn: Lane.RUNS,
+}  # fmt: skip
+
+
+def lane_of(job: Job) -> Lane:
+    """Which work a job waits for, and which it does not."""
+    return _LANES.get(type(job), Lane.LOOKS)

@@ -1,0 +1,74 @@
+"""The words that buttons and modals carry, there and back: what is rendered here is what a click is read by."""
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+
+from runbooks.offers import Offer
+
+COMMAND = "/unstick"
+APPROVAL_MODAL = "approval"
+# The input of the approval modal, by which a critical plan's target is typed.
+CONFIRM_BLOCK, CONFIRM_INPUT = "confirm", "typed"
+DENIAL_MODAL = "denial"
+WHY_BLOCK, WHY_INPUT = "why", "typed"
+
+
+class Button(StrEnum):
+    """The buttons, by their action id."""
+
+    WHY = "why"
+    SHOW_EVIDENCE = "show_evidence"
+    PLAN_FIX = "plan_fix"
+    REQUEST_APPROVAL = "request_approval"
+    APPROVE = "approve"
+    DENY = "deny"
+
+    @property
+    def label(self) -> str:
+        """What people read on it."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Button.WHY: "Why?", Button.SHOW_EVIDENCE: "Show evidence", Button.PLAN_FIX: "Plan fix",
+    Button.REQUEST_APPROVAL: "Request approval", Button.APPROVE: "Approve", Button.DENY: "Deny",
+}  # fmt: skip
+
+
+class Click(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a button is about: ids of what the store keeps, never the thing itself. A message may be old.
+
+    `offer` tells the runbooks of one incident apart; `pod` is `namespace/name`, of a finding that is no incident yet.
+    """
+
+    incident: str = ""
+    offer: str = ""
+    plan: str = ""
+    execution: str = ""
+    cluster: str = ""
+    pod: str = ""
+
+
+def value_of(click: Click) -> str:
+    """What a button carries."""
+    return msgspec.json.encode(click).decode()
+
+
+def click_of(value: str) -> Click:
+    """What a button carried.
+
+    Raises:
+        ValueError: it is no value of ours.
+    """
+    try:
+        return msgspec.json.decode(value, type=Click)
+    except msgspec.DecodeError:
+        raise ValueError("the button carries nothing that Unstick wrote") from None
+
+
+def offer_name(offer: Offer) -> str:
+    """A short name of an offer, the same in every look that makes the same offer."""
+    words = [f"{offer.runbook}@{offer.version}", *(f"{k}={v}" for k, v in sorted(offer.params.items()))]
+    return hashlib.sha256("\x00".join(words).encode()).hexdigest()[:12]

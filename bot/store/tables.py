@@ -1,0 +1,104 @@
+"""The tables of the bot: looks, incidents, what is said in Slack, reports. Migrations that create them lie beside."""
+
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+sightings = Table(
+    "sightings", metadata,
+    Column("cluster", String(253), primary_key=True),
+    Column("fsid", String(64), primary_key=True),
+    Column("image", String(512), primary_key=True),
+    Column("locker", String(512), primary_key=True),
+    Column("sighting", JSON, nullable=False),
+)  # fmt: skip
+
+# Both keys are null once an incident is resolved: the same trouble then opens a new one.
+incidents = Table(
+    "incidents", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("cluster", String(253), nullable=False),
+    Column("root_key", String(64), unique=True),
+    Column("subject_key", String(64)),
+    Column("subject", JSON, nullable=False),
+    Column("answer", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("channel", String(64), nullable=False),
+    Column("message", Integer, nullable=False),
+    Column("evidence", Integer),
+    Column("opened", String(32), nullable=False),
+    Column("updated", String(32), nullable=False),
+    Column("note", Text, nullable=False),
+)  # fmt: skip
+
+# What people are to see. A row is behind Slack while `wanted_version` is above `shown_version`.
+messages = Table(
+    "messages", metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("channel", String(64), nullable=False),
+    Column("parent", Integer),
+    Column("only_to", String(64)),
+    Column("ts", String(32)),
+    Column("content", JSON, nullable=False),
+    Column("wanted_version", Integer, nullable=False),
+    Column("shown_version", Integer, nullable=False),
+    Column("written", String(32), nullable=False),
+    Column("failed", Text),
+)  # fmt: skip
+
+# A plan that somebody was shown, so that a click on it means that plan and no other.
+shown_plans = Table(
+    "shown_plans", metadata,
+    Column("id", String(32), primary_key=True),
+    Column("incident", String(32)),
+    Column("plan", JSON, nullable=False),
+    Column("message", Integer, nullable=False),
+    Column("channel", String(64), nullable=False),
+    Column("execution", String(32)),
+)  # fmt: skip
+
+# An execution that was asked for in Slack, and where it is told of.
+requests = Table(
+    "requests", metadata,
+    Column("execution", String(32), primary_key=True),
+    Column("incident", String(32)),
+    Column("message", Integer, nullable=False),
+    Column("channel", String(64), nullable=False),
+    Column("closed", Boolean, nullable=False),
+)  # fmt: skip
+
+steps = Table(
+    "steps", metadata,
+    Column("execution", String(32), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("step", String(64), nullable=False),
+    Column("say", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+)  # fmt: skip
+
+# What was asked for in Slack and is not done yet.
+jobs = Table(
+    "jobs", metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job", JSON, nullable=False),
+    Column("asked", String(32), nullable=False),
+)  # fmt: skip
+
+# Each firing of a schedule belongs to whoever wrote its row first.
+slots = Table(
+    "slots", metadata,
+    Column("schedule", String(253), primary_key=True),
+    Column("fires", String(32), primary_key=True),
+    Column("claimed", String(32), nullable=False),
+)  # fmt: skip
+
+reports = Table(
+    "reports", metadata,
+    Column("schedule", String(253), primary_key=True),
+    Column("taken_at", String(32), primary_key=True),
+    Column("report", JSON, nullable=False),
+)  # fmt: skip
+
+Index("messages_by_state", messages.c.wanted_version, messages.c.shown_version)
+Index("incidents_by_subject", incidents.c.subject_key)

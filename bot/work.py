@@ -1,0 +1,111 @@
+"""The work loop: a thread of its own for everything slow, so that the edge (Slack, schedule) always answers in time.
+
+It owns no state: what is to be done is in the store, and a lane that is full says so at once.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from enum import StrEnum
+from typing import Any, TypeVar
+
+_log = logging.getLogger("unstick.work")
+T = TypeVar("T")
+
+
+class Lane(StrEnum):
+    """Work of one kind, which never waits for work of another."""
+
+    LOOKS = "looks"
+    DECISIONS = "decisions"
+    RUNS = "runs"
+
+
+AT_ONCE = 4
+WAITING = 32
+
+
+class Busy(Exception):
+    """A lane is full: one sentence."""
+
+
+class WorkLoop:
+    """An event loop in a thread. `submit` may be called from any thread."""
+
+    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+        self._most = at_once + waiting
+        self._at_once = at_once
+        self._held = dict.fromkeys(Lane, 0)
+        self._guard = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._lanes: dict[Lane, asyncio.Semaphore] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="unstick-work", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, patience: float) -> None:
+        """End: wait up to `patience` seconds for what is under way, then leave it to the store to go on with later."""
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._drain(patience), self._loop).result(patience + 10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def submit(self, lane: Lane, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done.
+
+        Raises:
+            Busy: too much waits already.
+        """
+        with self._guard:
+            if self._held[lane] >= self._most:
+                raise Busy(f"{self._held[lane]} requests wait already: try again in a minute.")
+            self._held[lane] += 1
+        self._loop.call_soon_threadsafe(self._begin, lane, work)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on this loop at once, outside of the lanes."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._lanes = {lane: asyncio.Semaphore(self._at_once) for lane in Lane}
+        try:
+            self._loop.run_forever()
+        finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    def _begin(self, lane: Lane, work: Callable[[], Awaitable[None]]) -> None:
+        task = self._loop.create_task(self._do(lane, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, lane: Lane, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with self._lanes[lane]:
+                await work()
+        except Exception:  # noqa: BLE001 - the work itself says what went wrong; this is a mistake in Unstick
+            _log.exception("a piece of work ended with an error that nobody foresaw")
+        finally:
+            with self._guard:
+                self._held[lane] -= 1
+
+    async def _drain(self, patience: float) -> None:
+        own = asyncio.current_task()
+        left = [task for task in self._tasks if task is not own]
+        if left:
+            _, late = await asyncio.wait(left, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,115 @@
+"""The bot as a whole, as people meet it: the real edge, work loop, engine and store, the sandbox's cluster and Slack."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.sandbox.kubernetes.incident import NAMESPACE, STUCK_POD
+from bot.sandbox.slack import Message, Person, Workspace
+from bot.sandbox.world import Sandbox
+from bot.serve import Server, Tokens
+from bot.settings import PersonSettings, Settings, SlackSettings
+from bot.slack.words import CONFIRM_BLOCK
+from bot.store import State, open_state
+from bot.wiring import Target
+from runbooks.store import Execution
+
+PATIENCE = 20.0
+WHY = f"/unstick why pod/{STUCK_POD} -n {NAMESPACE}"
+
+
+@dataclass
+class Office:
+    """Everything of a scenario: the cluster, the workspace with its people, the store, and the bot."""
+
+    sandbox: Sandbox
+    workspace: Workspace
+    settings: Settings
+    state: State
+    channel: str
+    server: Server
+    alice: Person  # asks
+    bob: Person  # approves
+    carol: Person  # looks on
+    pauses: list[float] = field(default_factory=list)
+
+    async def incident(self) -> Message:
+        """Alice asks why, waits, and asks again: the lock is stale by then."""
+        await self.alice.types(self.channel, WHY)
+        message = await self.alice.sees(self.channel, "suspect", PATIENCE)
+        await self.sandbox.sleep(35)
+        await self.alice.clicks(message, "Why?")
+        return await self.alice.sees(self.channel, "stale; no watcher", PATIENCE)
+
+    async def planned(self) -> Message:
+        """The plan that alice is shown."""
+        await self.alice.clicks(await self.incident(), "Plan fix")
+        return await self.offered("Request approval")
+
+    async def requested(self) -> Message:
+        """The request that waits for an approver."""
+        await self.alice.clicks(await self.planned(), "Request approval")
+        return await self.offered("Approve")
+
+    async def approved(self, request: Message) -> None:
+        """Bob approves, in the modal."""
+        await self.bob.clicks(request, "Approve")
+        modal = await self.bob.sees_modal()
+        reply = await self.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
+        assert not reply.errors
+
+    async def offered(self, button: str) -> Message:
+        """The message that has a button now."""
+        return await self.alice.sees(self.channel, f"[{button}]", PATIENCE)
+
+    def execution(self) -> Execution:
+        """The newest execution."""
+        return self.state.runbooks.history()[0]
+
+    def events(self) -> list[tuple[str, str]]:
+        """What the audit log says: event and person."""
+        return [(row.event, row.person) for row in self.state.runbooks.audit_rows()]
+
+
+@asynccontextmanager
+async def serving(
+    sandbox: Sandbox, workspace: Workspace, folder: Path, *, target: Callable[[str | None], Target] | None = None,
+    connected: bool = True, **changes: Any,
+) -> AsyncIterator[Office]:  # fmt: skip
+    """A bot that serves a workspace, and ends with the block. `changes` are settings."""
+    alice, bob, carol = (workspace.person(name) for name in ("alice", "bob", "carol"))
+    channel = workspace.channel("incidents")
+    people = {
+        alice.id: PersonSettings(roles=("responder",)),
+        bob.id: PersonSettings(roles=("approver",)),
+        carol.id: PersonSettings(roles=("viewer",)),
+    }
+    words: dict[str, Any] = {
+        "people": people, "slack": SlackSettings(api_url=workspace.api_url, channel=channel),
+        "state": str(folder / "state.db"),
+    }  # fmt: skip
+    settings = Settings(**{**words, **changes})
+    state = open_state(settings.state_url, sandbox.clock.now)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0.002)
+
+    tokens = Tokens(workspace.bot_token, workspace.app_token)
+    server = Server(
+        settings, state, target or (lambda _: sandbox.target), tokens, now=sandbox.clock.now, pause=pause,
+        ping_interval=0.2,
+    )  # fmt: skip
+    running = asyncio.create_task(server.run())
+    try:
+        if connected:
+            await workspace.connected()
+        yield Office(sandbox, workspace, settings, state, channel, server, alice, bob, carol, pauses)
+    finally:
+        server.stop()
+        await asyncio.wait_for(running, PATIENCE)
+        state.runbooks.engine.dispose()

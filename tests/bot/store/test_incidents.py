@@ -1,0 +1,148 @@
+"""Incidents in the store: one trouble stays one incident over every look and every restart."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.incidents import Answer, Incident, IncidentState
+from bot.store import State, open_state
+from diagnostics.model import Finding, Link, Severity, Status, Subject
+from runbooks.offers import Offer
+
+T0 = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
+NODE = Subject("Node", None, "node1", "uid-node1")
+OTHER_NODE = Subject("Node", None, "node2", "uid-node2")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = T0
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def state(tmp_path: Path, clock: Clock) -> Iterator[State]:
+    state = open_state(f"sqlite:///{tmp_path}/state.db", clock.now)
+    yield state
+    state.runbooks.engine.dispose()
+
+
+def pod(name: str = "a") -> Subject:
+    return Subject("Pod", "search", name, f"uid-{name}")
+
+
+def answer(
+    subject: Subject | None = None, root: Subject | None = NODE, cause: str | None = "node_down", says: str = "it waits"
+) -> Answer:
+    about = subject or pod()
+    finding = Finding(about, says, cause, T0, (Link(about, says),), root, ("ceph: silent",), Severity.CRITICAL, "f")
+    return Answer(Status.FOUND, finding, (Offer("ceph/x", "1.0.0", {"node": "node1"}),), ())
+
+
+def found(state: State, what: Answer | None = None, message: int = 1, cluster: str = "here") -> Incident:
+    return state.incidents.found(cluster, what or answer(), "C1", message)
+
+
+def test_a_trouble_is_kept_with_all_that_was_found(state: State) -> None:
+    made = found(state)
+    assert state.incidents.get(made.id) == made
+    assert made.answer == answer()
+    assert (made.subject, made.state, made.channel, made.message) == (pod(), IncidentState.OPEN, "C1", 1)
+    assert (made.opened, made.updated, made.note, made.evidence) == (T0, T0, "", None)
+
+
+def test_the_same_trouble_asked_for_again_is_the_same_incident_in_its_first_message(state: State, clock: Clock) -> None:
+    made = found(state)
+    clock.at += timedelta(seconds=35)
+    again = found(state, answer(says="it waits still"), message=2)
+    assert (again.id, again.message, again.opened) == (made.id, 1, T0)
+    assert again.updated == clock.at
+    assert again.answer.finding.summary == "it waits still"
+
+
+def test_another_pod_of_the_same_dead_node_is_the_same_incident(state: State) -> None:
+    made = found(state)
+    assert found(state, answer(pod("b")), message=2).id == made.id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        answer(pod("b"), root=OTHER_NODE),
+        answer(pod("b"), cause="disk_full"),
+        answer(pod("b"), root=None),
+    ],
+    ids=["another root", "another cause", "no root"],
+)
+def test_another_root_or_cause_of_another_pod_is_another_incident(state: State, other: Answer) -> None:
+    assert found(state).id != found(state, other, message=2).id
+
+
+def test_the_same_names_in_another_cluster_are_another_incident(state: State) -> None:
+    assert found(state).id != found(state, cluster="there").id
+
+
+def test_a_second_look_that_sees_the_root_stays_in_the_incident_of_the_first(state: State) -> None:
+    first = found(state, answer(root=None, cause=None))
+    second = found(state, answer(), message=2)
+    assert second.id == first.id
+    assert found(state, answer(pod("b")), message=3).id == first.id, "the root is known by now"
+
+
+def test_the_root_tells_before_the_subject(state: State) -> None:
+    blind = found(state, answer(root=None, cause=None))
+    node = found(state, answer(pod("b")), message=2)
+    assert found(state, answer(pod("a")), message=3).id == node.id != blind.id
+
+
+def test_a_node_of_the_same_name_that_was_made_anew_is_another_trouble(state: State) -> None:
+    again = Subject("Node", None, "node1", "uid-of-its-successor")
+    assert found(state).id != found(state, answer(pod("b"), root=again), message=2).id
+
+
+def test_what_was_resolved_stays_readable_and_the_same_trouble_opens_a_new_incident(state: State, clock: Clock) -> None:
+    made = found(state)
+    clock.at += timedelta(minutes=5)
+    over = state.incidents.resolve(made.id, "it is Running")
+    assert (over.state, over.note, over.updated) == (IncidentState.RESOLVED, "it is Running", clock.at)
+    assert over.answer == made.answer
+    assert state.incidents.about("here", pod()) is None
+    new = found(state, message=7)
+    assert new.id != made.id
+    assert (new.message, new.opened) == (7, clock.at)
+    assert state.incidents.get(made.id) == over, "the old one is left as it was"
+
+
+def test_the_open_incident_of_a_thing_is_found_by_that_thing(state: State) -> None:
+    made = found(state)
+    assert state.incidents.about("here", pod()) == made
+    assert state.incidents.about("there", pod()) is None
+    assert state.incidents.about("here", pod("b")) is None
+
+
+def test_which_message_shows_the_evidence_survives_further_looks(state: State) -> None:
+    made = found(state)
+    state.incidents.shows_evidence(made.id, 9)
+    assert found(state, answer(says="still"), message=2).evidence == 9
+
+
+def test_all_of_it_survives_a_restart(state: State, tmp_path: Path, clock: Clock) -> None:
+    made = found(state)
+    again = open_state(f"sqlite:///{tmp_path}/state.db", clock.now)
+    assert again.incidents.get(made.id) == made
+    assert again.incidents.found("here", answer(), "C2", 5).id == made.id
+    again.runbooks.engine.dispose()
+
+
+def test_an_unknown_id_is_a_key_error_that_names_it(state: State) -> None:
+    with pytest.raises(KeyError, match="in-00000000"):
+        state.incidents.get("in-00000000")

@@ -1,0 +1,70 @@
+"""What was asked for and is not done: it survives everything, in order, as the structure that it was."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from bot.slack import jobs
+from bot.slack.jobs import AnyJob
+from bot.store import State, open_state
+from bot.store.jobs import Jobs
+from diagnostics.model import Subject
+from runbooks.database import StoreError
+
+WHY = jobs.LookAtSubject("U1", "C1", Subject("Pod", "a", "b", ""), None, 3)
+EVERY = (
+    WHY,
+    jobs.LookAtAll("U1", "C1", "search", None, 4),
+    jobs.LookAtLocks("U1", "C1", "east", 5),
+    jobs.PlanFix("U1", "C1", "in-1", "offer", 6),
+    jobs.RequestApproval("U1", "C1", "pl-1"),
+    jobs.RunRunbook("U1", "C1", "ceph/x", ("a=1", "b=2"), None, 7),
+    jobs.Approve("U2", "C1", "ex-1", "node1"),
+    jobs.Approve("U2", "C1", "ex-1", None),
+    jobs.Deny("U2", "C1", "ex-1", "not now"),
+    jobs.GoOn("U1", "C1", "ex-1"),
+    jobs.GoOn("U1", "C1", "ex-1", interrupted=True),
+    jobs.MakeReport("", "C1", "nightly"),
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    state = open_state(f"sqlite:///{tmp_path}/state.db")
+    yield state
+    state.runbooks.engine.dispose()
+
+
+def test_there_is_one_of_each_kind_here() -> None:
+    assert {type(job) for job in EVERY} == set(AnyJob.__args__)  # type: ignore[attr-defined] # of a union
+
+
+def test_every_kind_of_job_comes_back_as_it_was_the_oldest_first(state: State, tmp_path: Path) -> None:
+    numbers = [state.jobs.add(job) for job in EVERY]
+    assert state.jobs.left(AnyJob) == tuple(zip(numbers, EVERY, strict=True))
+    again = open_state(f"sqlite:///{tmp_path}/state.db")
+    assert again.jobs.left(AnyJob) == tuple(zip(numbers, EVERY, strict=True))
+    again.runbooks.engine.dispose()
+
+
+def test_what_is_done_is_gone_and_the_rest_stays(state: State) -> None:
+    first, second = state.jobs.add(EVERY[0]), state.jobs.add(EVERY[1])
+    state.jobs.done(first)
+    state.jobs.done(first)
+    assert state.jobs.left(AnyJob) == ((second, EVERY[1]),)
+
+
+def test_what_is_left_of_a_job_takes_its_place(state: State) -> None:
+    approval, look = state.jobs.add(jobs.Approve("U2", "C1", "ex-1", "node1")), state.jobs.add(WHY)
+    state.jobs.replace(approval, jobs.GoOn("U2", "C1", "ex-1"))
+    assert state.jobs.left(AnyJob) == ((approval, jobs.GoOn("U2", "C1", "ex-1")), (look, WHY))
+
+
+def test_a_database_that_is_away_is_said_in_a_sentence(tmp_path: Path) -> None:
+    away = Jobs(create_engine(f"sqlite:///{tmp_path}/nowhere/state.db"))
+    with pytest.raises(StoreError, match="state database cannot be written"):
+        away.add(WHY)
+    with pytest.raises(StoreError, match="state database cannot be read"):
+        away.left(AnyJob)
