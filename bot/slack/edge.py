@@ -39,7 +39,7 @@ from bot.slack.worker import TOO_SLOW, Worker
 from bot.store.messages import Content
 from bot.work import Busy
 from runbooks import approval as approvals
-from runbooks.approval import Approval
+from runbooks.approval import Approval, Person
 from runbooks.database import StoreError
 from runbooks.engine import Refusal
 from runbooks.loader import RunbookErrors
@@ -150,9 +150,11 @@ class Edge:
             await self._whisper(body, answers.failure(refused))
 
     async def _whisper(self, body: Body, content: Content) -> None:
-        """Say something to whoever clicked. With the database away this goes to the log alone."""
+        """Say something to whoever clicked, where they clicked. With the database away this goes to the log alone."""
+        channel, clicked = _channel(body), (body.get("container") or {}).get("message_ts")
         try:
-            await self._desk.say(_channel(body), content, only_to=body["user"]["id"])
+            parent = await asyncio.to_thread(self._desk.state.messages.thread_of, channel, clicked or "")
+            await self._desk.say(channel, content, only_to=body["user"]["id"], parent=parent)
         except StoreError as error:
             _log.error("%s could not be told: %s; %s", body["user"]["id"], content.text, error)
 
@@ -207,18 +209,24 @@ class Edge:
         """Take an approval, or first ask for the name that a critical plan is confirmed by."""
         user, channel = body["user"]["id"], _channel(body)
         execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
-        reasons = self._cannot_approve(execution, user)
-        if not reasons and execution.plan.confirmation is not None:
+        person = self._desk.person(user)
+        if reasons := self._cannot_approve(execution, person):
+            # Never handed on as if the name had been typed: by the time it is judged, the person might have the role.
+            record = self._desk.state.runbooks.record
+            detail = {"reasons": list(reasons)}
+            await asyncio.to_thread(record, "approval refused", person.id, execution.id, detail)
+            await self._whisper(body, answers.refusal(f"the approval of {execution.id} is refused", reasons))
+        elif execution.plan.confirmation is not None:
             await self._open(body, plan_blocks.approval_modal(execution, channel))
-            return
-        # Refused or not, the engine judges and puts it on record.
-        await self._worker.accept(jobs.Approve(user, channel, execution.id, execution.plan.confirmation))
+        else:
+            await self._worker.accept(jobs.Approve(user, channel, execution.id, None))
 
-    def _cannot_approve(self, execution: Execution, user: str) -> tuple[str, ...]:
+    def _cannot_approve(self, execution: Execution, person: Person) -> tuple[str, ...]:
         """Why a person could not approve whatever is typed."""
         plan, now = execution.plan, self._desk.state.runbooks.now()
-        approval = Approval(self._desk.person(user), plan.hash, plan.confirmation, now)
-        ended = () if execution.state is ExecutionState.WAITING else (f"{execution.id} is {execution.state}",)
+        approval = Approval(person, plan.hash, plan.confirmation, now)
+        waits = execution.state is ExecutionState.WAITING
+        ended = () if waits else (f"{execution.id} is {execution.state}: there is nothing to approve",)
         return (*ended, *approvals.may_approve(plan, approval, now))
 
     async def _deny(self, click: Click, body: Body) -> None:

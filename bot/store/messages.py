@@ -75,6 +75,12 @@ class Messages(Database):
         with self.read() as connection:
             return _message(connection.execute(_with_parent().where(messages.c.id == message)).one())
 
+    def thread_of(self, channel: str, ts: str) -> int | None:
+        """The message whose thread a posted one is in; None where it is in none, or is not ours."""
+        posted = and_(messages.c.channel == channel, messages.c.ts == ts)
+        with self.read() as connection:
+            return connection.execute(select(messages.c.parent).where(posted)).scalars().first()
+
     def channels_behind(self) -> tuple[str, ...]:
         """The channels that have not been told everything yet."""
         with self.read() as connection:

@@ -500,3 +500,20 @@ async def test_people_of_another_workspace_are_not_heard(sandbox: Sandbox, tmp_p
         assert len(office.workspace.messages(office.channel)) == said + 1, "help alone"
         assert executions(office) == [ExecutionState.WAITING]
         untouched(office)
+
+
+async def test_a_refused_click_leaves_nothing_that_a_role_given_later_could_make_an_approval_of(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = await office.requested()
+    accepted: list[Any] = []
+
+    async def accept(job: Any) -> None:
+        accepted.append(job)
+
+    monkeypatch.setattr(office.server.worker, "accept", accept)
+    await office.carol.clicks(request, "Approve")
+    said = await office.carol.sees(office.channel, "is refused", PATIENCE)
+    assert said.thread_ts == request.thread_ts, "it is told where she clicked"
+    assert accepted == []
+    untouched(office)
