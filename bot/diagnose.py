@@ -14,10 +14,11 @@ from bot.store import State
 from bot.wiring import Target
 from diagnostics import chain
 from diagnostics.catalog import Listed, chosen
-from diagnostics.facts import NotSeen, Read, Snapshot
+from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, SIGHTINGS
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
+from diagnostics.facts.resources import Pod
 from diagnostics.model import Finding, Scope, Severity, Status, Subject, quoted
 from diagnostics.scan import Report, gather, scan
 from diagnostics.sources import CouldNotLook
@@ -163,24 +164,28 @@ def _answer(report: Report, subject: Subject) -> Answer:
         raise NoSuchSubject(
             f"There is no {subject.kind} {subject.name} in namespace {subject.namespace}: check the name and -n."
         )
-    found = [(o.check, f) for o in report.outcomes for f in o.findings]
+    pod = seen.full[0]
+    found = [(o.check, f) for o in report.outcomes for f in o.findings if _is_about(f, pod.subject)]
     found.sort(key=lambda pair: (len(pair[1].chain), (pair[1].severity or Severity.INFO).rank), reverse=True)
-    about = seen.full[0].subject
     if not found:
+        if (known := _not_well(pod)) is not None:
+            return _unknown(pod.subject, known)
         blind = [o for o in report.outcomes if o.status is Status.UNKNOWN and o.check.startswith("storage/")]
         if blind:
-            return _unknown(about, "; ".join(o.reason or o.check for o in blind))
-        if (since := seen.full[0].metadata.deletion_timestamp) is not None:
-            what = "and why it does not end is not looked into yet: `kubectl describe pod` has its finalizers and node"
-            return _unknown(about, f"it is Terminating since {since:%Y-%m-%dT%H:%M:%SZ}, {what}")
-        return Answer(Status.OK, Finding(about, _healthy(snapshot)), (), ())
+            return _unknown(pod.subject, "; ".join(o.reason or o.check for o in blind))
+        return Answer(Status.OK, Finding(pod.subject, _healthy(pod)), (), (), report.taken_at)
     best = found[0][1]
     reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
     if not any(link.subject.kind == "RBDLock" for link in best.chain):
         best = _with_unseen(best, reasons)
     books = library()
     made = [offer for check, finding in found for offer in offers(check, finding, books)]
-    return Answer(Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot))
+    return Answer(Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at)
+
+
+def _is_about(finding: Finding, subject: Subject) -> bool:
+    """Whether a finding tells of a thing: what is wrong beside it is no answer to why it is stuck."""
+    return subject in (finding.subject, *(link.subject for link in finding.chain))
 
 
 def _with_unseen(finding: Finding, reasons: list[tuple[str, str]]) -> Finding:
@@ -208,11 +213,26 @@ def _unique(made: list[Offer]) -> list[Offer]:
     return kept
 
 
-def _healthy(snapshot: Snapshot) -> str:
-    pods = snapshot.seen(k8s.PODS)
-    pod = pods.full[0] if pods and pods.full else None
-    if pod is None:
-        return "nothing that waits was found"
+def _not_well(pod: Pod) -> str | None:
+    """Why a pod that nothing was found about is not in order all the same, and where to look; None where it is."""
+    status = pod.status
+    if (since := pod.metadata.deletion_timestamp) is not None:
+        what = "and why it does not end is not looked into yet: `kubectl describe pod` has its finalizers and node"
+        return f"it is Terminating since {since:%Y-%m-%dT%H:%M:%SZ}, {what}"
+    if status.phase in ("Running", "Succeeded") or pod.is_creating:
+        return None
+    why = f" ({status.reason})" if status.reason else ""
+    if status.phase == "Pending" and not pod.spec.node_name:
+        return f"it is Pending{why} and bound to no node: `kubectl describe pod` has what the scheduler says"
+    if status.phase == "Pending":
+        return f"it is Pending{why}, though not for a volume: `kubectl describe pod` has what its containers wait for"
+    if status.phase == "Failed":
+        return f"it is Failed{why} and does not start again: `kubectl describe pod` says why, its owner makes a new one"
+    known = f"its phase is {status.phase or 'not told'}{why}"
+    return f"{known}: look whether its node {pod.spec.node_name or '(none)'} is Ready with `kubectl get node`"
+
+
+def _healthy(pod: Pod) -> str:
     if pod.is_creating:
         return "it is starting, within the grace, and nothing has failed so far"
     return f"it is {pod.status.phase} and waits for nothing"

@@ -11,12 +11,13 @@ from runbooks.offers import Offer
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Why one thing is stuck; or that it is not, or that this could not be seen."""
+    """Why one thing is stuck; or that it is not, or that this could not be seen. `looked` is when that was so."""
 
     status: Status
     finding: Finding
     offers: tuple[Offer, ...]
     changes: tuple[Change, ...]
+    looked: datetime | None = None
 
 
 class IncidentState(StrEnum):
@@ -27,10 +28,11 @@ class IncidentState(StrEnum):
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """One trouble, as it was last looked at (`answer`), and the message in `channel` that tells of it.
+    """One trouble, as it was last found (`answer`), and the message in `channel` that tells of it.
 
-    `subject` is what somebody asked about, `evidence` the message with the proofs, once somebody wanted to see them.
-    `note` says how it was resolved.
+    `subjects` are all that wait for its root while it is open, `subject` the one of them that it is told by, `evidence`
+    the message with the proofs, once somebody wanted to see them. `note` says how it was resolved. `updated` is when
+    anything of it changed last: what `answer` holds may be older.
     """
 
     id: str
@@ -44,6 +46,12 @@ class Incident(msgspec.Struct, frozen=True):
     updated: datetime
     note: str = ""
     evidence: int | None = None
+    subjects: tuple[Subject, ...] = ()
+
+    @property
+    def others(self) -> tuple[Subject, ...]:
+        """What else waits for the same root."""
+        return tuple(each for each in self.subjects if not same(each, self.subject))
 
 
 def incident_key(cluster: str, finding: Finding) -> str:
@@ -56,8 +64,13 @@ def incident_key(cluster: str, finding: Finding) -> str:
 
 
 def subject_key(cluster: str, subject: Subject) -> str:
-    """What makes two looks at one thing the same: a second look may find a root that the first could not see."""
-    return _digest(cluster, subject.kind, subject.uid or f"{subject.namespace}/{subject.name}")
+    """What makes two looks at one thing the same: its name, which a pod that replaces another may have from it."""
+    return _digest(cluster, subject.kind, f"{subject.namespace}/{subject.name}")
+
+
+def same(one: Subject, other: Subject) -> bool:
+    """Whether both are called the same."""
+    return str(one) == str(other)
 
 
 def _digest(*words: str) -> str:

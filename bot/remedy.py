@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from bot.settings import Settings
 from bot.store import State
-from bot.wiring import Target
+from bot.wiring import Target, person
 from diagnostics.facts import Read, Snapshot
 from diagnostics.facts.ceph import SIGHTINGS
 from diagnostics.model import Scope, Subject
@@ -53,4 +54,5 @@ async def engine(settings: Settings, target: Target, state: State, library: Libr
     """The engine of one cluster, with its sources open."""
     async with target.sources() as sources:
         world = LiveWorld(target, state, sources)
-        yield Engine(target.name, world, state.runbooks, library.find, settings.critical_quorum)
+        who = partial(person, settings)
+        yield Engine(target.name, world, state.runbooks, library.find, who, settings.critical_quorum)

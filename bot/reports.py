@@ -46,7 +46,7 @@ class HealthReport(msgspec.Struct, frozen=True):
 
     A finding is in one of `new`, `changed` (worse, or for another cause), `still`, `resolved` and `unjudged`.
     `forgotten` counts those that were carried unjudged and are not any more. `checks` counts the checks that looked at
-    all they look at, `scanned` what was read of each kind.
+    all they look at, `scanned` what was read of each kind. `namespaces` are those that were looked at (none: all).
     """
 
     cluster: str
@@ -62,6 +62,7 @@ class HealthReport(msgspec.Struct, frozen=True):
     checks: int
     scanned: dict[str, int]
     forgotten: int = 0
+    namespaces: tuple[str, ...] = ()
 
     @property
     def found(self) -> tuple[Trouble, ...]:
@@ -97,7 +98,7 @@ def health(last: HealthReport | None, report: Report) -> HealthReport:
         new=_worst_first(new), changed=_worst_first(changed), still=_worst_first(still),
         resolved=_worst_first(resolved), unjudged=tuple(carried), forgotten=len(unjudged) - len(carried),
         unseen=tuple(unseen), skipped=tuple(skipped), checks=len(report.outcomes) - len(unseen) - len(skipped),
-        scanned=report.scanned,
+        scanned=report.scanned, namespaces=scope.namespaces,
     )  # fmt: skip
 
 

@@ -116,17 +116,27 @@ def check(settings: Settings) -> None:
     """See that every schedule means something, before the first one fires.
 
     Raises:
-        SettingsError: one has no channel, no such check, or a cron or time zone that means nothing.
+        SettingsError: one has no channel, no such cluster or check, or a cron or time zone that means nothing.
     """
     for name, words in settings.schedules.items():
         trigger(name, words)
         channel_of(name, words, settings)
+        _see_cluster(name, words, settings)
         try:
             chosen(words.areas, words.checks)
         except KeyError as unknown:
             known = {each for listed in all_checks() for each in (listed.id, listed.area)}
             what = f"there is no check or area {unknown.args[0]!r}; {instead(unknown.args[0], known)}"
             raise SettingsError(f"schedules.{name}: {what}") from None
+
+
+def next_firings(settings: Settings, now: datetime) -> dict[str, datetime]:
+    """When each schedule fires next, by name.
+
+    Raises:
+        SettingsError: one of them means nothing, or can never fire.
+    """
+    return {name: next(_Planned(name, words).times(now)) for name, words in settings.schedules.items()}
 
 
 def channel_of(name: str, words: ScheduleSettings, settings: Settings) -> str:
@@ -139,6 +149,15 @@ def channel_of(name: str, words: ScheduleSettings, settings: Settings) -> str:
     if channel is None:
         raise SettingsError(f"schedules.{name} has no channel: name one there or as slack.channel.")
     return channel
+
+
+def _see_cluster(name: str, words: ScheduleSettings, settings: Settings) -> None:
+    known = ", ".join(sorted(settings.clusters))
+    if words.cluster is not None and words.cluster not in settings.clusters:
+        what = instead(words.cluster, settings.clusters)
+        raise SettingsError(f"schedules.{name}.cluster: there is no cluster {words.cluster!r}; {what}")
+    if words.cluster is None and settings.default_cluster is None and len(settings.clusters) > 1:
+        raise SettingsError(f"schedules.{name} looks at no cluster: name one of {known} there or as default_cluster.")
 
 
 class _Planned:
@@ -213,7 +232,7 @@ class Schedule:
                 if await asyncio.to_thread(self._reports.claim, name, fires):
                     await self._fire(name, planned.words)
                 else:
-                    _log.info("The report %s of %s is made by another replica.", name, fires.isoformat())
+                    _log.info("The report %s of %s was made already.", name, fires.isoformat())
         except TimeoutError:
             _log.error("The report %s of %s was given up: it took too long.", name, fires.isoformat())
         except Exception as error:  # noqa: BLE001 - whatever one report dies of, the next one is to be made

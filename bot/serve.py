@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
 
 from bot.schedule import Schedule, channel_of
 from bot.schedule import check as check_schedules
@@ -30,7 +31,7 @@ from bot.wiring import Target
 from bot.work import WorkLoop
 
 _log = logging.getLogger("unstick")
-# The chart gives the pod a minute to end: the act under way, a call to Slack under way (15 s at most), what is left.
+# The chart gives the pod 90 s to end: the act under way, a call to Slack under way (15 s at most), what is left.
 LAST_ACT = 20.0
 LAST_WORDS = 5.0
 
@@ -52,9 +53,9 @@ class Server:
     def __init__(
         self, settings: Settings, state: State, target: Callable[[str | None], Target], tokens: Tokens, *,
         now: Callable[[], datetime] | None = None, pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        ping_interval: float = 5.0,
+        ping_interval: float = 5.0, people: Callable[[], Settings] | None = None,
     ) -> None:  # fmt: skip
-        """`pause` is how to wait for Slack: between tries, and between messages.
+        """`pause` is how to wait for Slack: between tries, and between messages. `people` tells who may do what now.
 
         Raises:
             SettingsError: a schedule means nothing, or has no channel.
@@ -67,9 +68,11 @@ class Server:
         self._client = web_client(tokens.bot, settings.slack.api_url)
         self.delivery = Delivery(self._client, state.messages, pause=pause)
         self.work = WorkLoop()
-        desk = Desk(settings, state, target, self.delivery.wake, self._link)
+        self._desk = desk = Desk(settings, state, target, self.delivery.wake, self._link, people=people)
         self.worker = Worker(desk, self.work)
-        app = AsyncApp(client=self._client, logger=sdk_log)
+        self._bot_token = tokens.bot
+        # Without a token of its own, Bolt asks `_authorized`; with one it would ask Slack, in the midst of a click.
+        app = AsyncApp(client=web_client(None, settings.slack.api_url), logger=sdk_log, authorize=self._authorizing())
         self.edge = Edge(desk, self.worker, self._client)
         self.edge.register(app)
         self.connection = Connection(app, tokens.app, self._client, pause=pause, ping_interval=ping_interval)
@@ -87,6 +90,8 @@ class Server:
         self.work.call(self.worker.keep())
         await asyncio.to_thread(self.worker.resume)
         self.schedule.start()
+        for name, fires in self.schedule.next().items():
+            _log.info("the report %s is made next at %s", name, fires.isoformat())
         parts = [asyncio.create_task(part) for part in (self.delivery.run(), self._talk(), self._stopped.wait())]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -131,6 +136,28 @@ class Server:
                 await self._pause(error.seconds if isinstance(error, RateLimited) else wait)
         _log.info("this is %s in the workspace %s", self._identity.bot_user, self._identity.team_name)
         await self.connection.run()
+
+    def _authorizing(self) -> Callable[[], Awaitable[AuthorizeResult]]:
+        """A function, as Bolt takes a method's `self` for a name of something that it should hand over."""
+
+        async def authorize() -> AuthorizeResult:
+            return await self._authorized()
+
+        return authorize
+
+    async def _authorized(self) -> AuthorizeResult:
+        """Who the bot is, told to Bolt before each payload; no payload comes before it is known (`_talk`).
+
+        Who the people are is read anew here too: in a thread, so that it delays no other payload.
+        """
+        await asyncio.to_thread(self._desk.now)
+        us = self._identity
+        if us is None:
+            raise RuntimeError("something came from Slack before it was known who the bot is")
+        return AuthorizeResult(
+            enterprise_id=None, team_id=us.team, team=us.team_name, url=us.url, bot_user_id=us.bot_user,
+            bot_token=self._bot_token,
+        )  # fmt: skip
 
     def _link(self, message: Message) -> str | None:
         """The address of a message: Slack's own form of it."""

@@ -1,15 +1,19 @@
 """The configuration: one YAML file, validated as a whole before anything else happens.
 
 It names clusters (each with its Kubernetes, its Ceph and the identities to use there) and people with their roles.
-Without a file there is one cluster, `default`, reached the way kubectl and ceph reach it.
+Without a file there is one cluster, `default`, reached the way kubectl and ceph reach it. Who may do what is read anew
+while the bot serves (`Rereading`); all else is read once.
 """
 
+import logging
 import os
+import re
+import threading
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Role = Literal["viewer", "responder", "approver", "admin"]
 CEPH_CONF = Path("/etc/ceph/ceph.conf")
@@ -18,6 +22,10 @@ _WORDS = {
     "too_short": "name at least one",
     "missing": "it is missing",
 }
+# https://docs.slack.dev/reference/objects/user-object and conversation-object: ids are upper case, names are not.
+_PERSON = re.compile(r"[UW][A-Z0-9]{2,}|cli:\S+")
+_CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,}")
+_log = logging.getLogger("unstick.settings")
 
 
 class SettingsError(Exception):
@@ -84,6 +92,18 @@ class SlackSettings(_Words):
     api_url: str = "https://slack.com/api/"
     """Where Slack's Web API is; another one for a proxy or a stand-in."""
 
+    @field_validator("channel")
+    @classmethod
+    def _channel_is_an_id(cls, channel: str | None) -> str | None:
+        return _channel_id(channel)
+
+    @field_validator("api_url")
+    @classmethod
+    def _api_url_is_of_the_web(cls, url: str) -> str:
+        if not re.match(r"https?://[^/\s]+", url):
+            raise ValueError("it is no address on the web: write it as https://slack.com/api/, or leave it out")
+        return url
+
 
 class ScheduleSettings(_Words):
     """A health report that is made and posted by itself."""
@@ -103,9 +123,26 @@ class ScheduleSettings(_Words):
     checks: tuple[str, ...] = ()
     """Single checks to run."""
 
+    @field_validator("channel")
+    @classmethod
+    def _channel_is_an_id(cls, channel: str | None) -> str | None:
+        return _channel_id(channel)
+
+
+def _channel_id(channel: str | None) -> str | None:
+    if channel is not None and not _CHANNEL.fullmatch(channel):
+        raise ValueError(
+            "it is no channel's id, such as C024BE7LR: in Slack, open the channel's details; the id is at their end"
+        )
+    return channel
+
 
 class Settings(_Words):
-    """The whole configuration."""
+    """The whole configuration.
+
+    While `unstick serve` runs, `people`, `unknown_people` and `critical_quorum` hold as the file says now, from the next
+    click on; clusters, schedules, channels and all else take a restart.
+    """
 
     clusters: dict[str, ClusterSettings] = Field(default_factory=lambda: {"default": ClusterSettings()}, min_length=1)
     """The clusters by name."""
@@ -140,6 +177,17 @@ class Settings(_Words):
         if chosen not in self.clusters:
             raise SettingsError(f"There is no cluster {chosen!r} in the configuration: it has {known}.")
         return chosen, self.clusters[chosen]
+
+    @model_validator(mode="after")
+    def _each_id_can_be_somebodys(self) -> "Settings":
+        """A name or an address would never match whoever clicks, and that person would have no role, silently."""
+        ids = [*self.people, *(other for words in self.people.values() for other in words.also)]
+        if wrong := [each for each in ids if not _PERSON.fullmatch(each)]:
+            raise ValueError(
+                f"people: {', '.join(map(repr, wrong))} is no id: write a Slack user's, such as U024BE7LH (in the profile: "
+                "Copy member ID), or `cli:` and a login"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_id_is_one_persons(self) -> "Settings":
@@ -212,6 +260,55 @@ def load(path: str | None) -> Settings:
     if settings.default_cluster and settings.default_cluster not in settings.clusters:
         raise SettingsError(f"{file}: default_cluster names {settings.default_cluster!r}, which is not among clusters.")
     return settings
+
+
+class Rereading:
+    """The configuration as its file says now, read anew only where that is another file than at the last time.
+
+    A file that is away, empty or malformed changes nothing until it is corrected: nobody gains or loses a role by a slip.
+    Callable from any thread; it blocks for as long as reading a file does.
+    """
+
+    def __init__(self, file: Path, first: Settings) -> None:
+        self._file = file.absolute()
+        self._good = first
+        self._seen: object = ()  # no file is like this: what changed since `first` was read is met
+        self._said = ""
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Settings:
+        """The settings that hold."""
+        with self._lock:
+            stamp = _stamp(self._file)
+            if stamp != self._seen:
+                try:
+                    self._read(stamp)
+                except SettingsError as error:
+                    self._seen = stamp
+                    if str(error) != self._said:
+                        self._said = str(error)
+                        _log.error("%s Until then, who may do what stays as it was.", error)
+            return self._good
+
+    def _read(self, stamp: tuple[int, ...] | None) -> None:
+        if stamp is not None and stamp[-1] == 0:
+            raise SettingsError(f"The configuration {self._file} is empty: write it anew.")
+        read = load(str(self._file))
+        if _stamp(self._file) != stamp:
+            return  # it is being written: the next one to ask reads it
+        self._seen = stamp
+        if self._said or read != self._good:
+            _log.warning("%s was read anew: who may do what is as it says now; all else takes a restart.", self._file)
+        self._good, self._said = read, ""
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What tells one content of a file from the next. A ConfigMap's file is a link, and its target is exchanged."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _mistakes(error: ValidationError) -> str:

@@ -145,5 +145,5 @@ def person(settings: Settings, name: str | None = None) -> Person:
     known_as = next((main for main, words in settings.people.items() if asked in words.also), asked)
     words = settings.people.get(known_as)
     if words is not None:
-        return Person(known_as, frozenset(words.roles), frozenset(words.namespaces))
+        return Person(known_as, frozenset(words.roles), frozenset(words.namespaces), frozenset(words.also))
     return Person(known_as, frozenset({"viewer"} if settings.unknown_people == "viewer" else ()))

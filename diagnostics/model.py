@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -115,6 +115,17 @@ class Scope(msgspec.Struct, frozen=True):
     cluster: str
     namespaces: tuple[str, ...] = ()
     subject: Subject | None = None
+
+
+def lasting(time: timedelta) -> str:
+    """A duration for people, in the unit that says enough: `40 s`, `7 min`, `5 h`, `262 days`."""
+    seconds = max(0, int(time.total_seconds()))
+    minutes = seconds // 60
+    if not minutes:
+        return f"{seconds} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Who may approve what: a pure decision on a plan, the approvals that it has, and the time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -10,15 +10,27 @@ from runbooks.plan import Plan
 
 
 class Person(msgspec.Struct, frozen=True):
-    """Somebody who asks or approves: an id (`cli:alice`), roles, and the namespaces they hold in (none: all)."""
+    """Somebody who asks or approves: an id (`cli:alice`), roles, and the namespaces they hold in (none: all).
+
+    `also` are other ids of the same human: a plan may have been asked for by any of them.
+    """
 
     id: str
     roles: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every id of this human."""
+        return self.also | {self.id}
 
     def may(self, role: str) -> bool:
         """Whether this person has a role. An admin is not an approver by that alone."""
         return role in self.roles
+
+
+_NO_APPROVER = "{} does not have the role approver"
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -42,17 +54,22 @@ def may_request(plan: Plan, person: Person) -> tuple[str, ...]:
     """Why a person may not ask for a plan; empty where they may."""
     reasons = []
     if plan.risk is not Risk.READ and not person.may("responder"):
-        reasons.append(f"{person.id} has not the role responder, which a plan of risk {plan.risk} takes")
+        reasons.append(f"{person.id} does not have the role responder, which a plan of risk {plan.risk} takes")
     if not person.roles:
         reasons.append(f"{person.id} is not known here")
-    if plan.requester != person.id:
+    if plan.requester not in person.ids:
         reasons.append(f"the plan was made for {plan.requester}, not for {person.id}: plan it anew")
     return (*reasons, *_outside(plan.namespaces, person))
 
 
-def may_run(plan: Plan, person: Person) -> tuple[str, ...]:
-    """Why a person may not set an approved plan going; empty where they may."""
+def may_run(plan: Plan, person: Person, *, begun: bool = False) -> tuple[str, ...]:
+    """Why a person may not set an approved plan going, or go on with one that has `begun`; empty where they may.
+
+    A plan of low risk is run on its requester's own word, so that only the requester gives it, by starting it.
+    """
     reasons = []
+    if plan.risk is Risk.LOW and not begun and plan.requester not in person.ids:
+        reasons.append(f"{plan.requester} asked for this plan of risk low, and only they may start it")
     if not (person.may("responder") or person.may("approver")):
         reasons.append(f"{person.id} has neither the role responder nor approver")
     return (*reasons, *_outside(plan.namespaces, person))
@@ -63,8 +80,8 @@ def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...
     person = approval.person
     reasons = []
     if not person.may("approver"):
-        reasons.append(f"{person.id} has not the role approver")
-    if person.id == plan.requester:
+        reasons.append(_NO_APPROVER.format(person.id))
+    if plan.requester in person.ids:
         reasons.append(f"{person.id} asked for this plan and cannot approve it: another approver must")
     if approval.plan_hash != plan.hash:
         reasons.append("the approval is for another plan")
@@ -76,19 +93,45 @@ def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...
     return (*reasons, *_outside(plan.namespaces | plan.who_pays, person))
 
 
+def may_deny(plan: Plan, person: Person) -> tuple[str, ...]:
+    """Why a person may not deny a plan; empty where they may. Whoever asked for it may always take that back."""
+    if plan.requester in person.ids:
+        return ()
+    reasons = () if person.may("approver") else (_NO_APPROVER.format(person.id),)
+    return (*reasons, *_outside(plan.namespaces, person))
+
+
+def anew(approvals: Iterable[Approval], who: Callable[[str], Person]) -> tuple[Approval, ...]:
+    """Approvals with the roles that their givers have now: what somebody was when saying yes does not count."""
+    return tuple(msgspec.structs.replace(a, person=who(a.person.id)) for a in approvals)
+
+
 def _outside(touched: frozenset[str], person: Person) -> tuple[str, ...]:
     outside = sorted(touched - person.namespaces) if person.namespaces else []
     return tuple(f"{person.id} has no role in namespace {namespace}" for namespace in outside)
 
 
 def decide(plan: Plan, approvals: Sequence[Approval], now: datetime, quorum: int = 1) -> Decision:
-    """Decide whether a plan may be run: no approval for reading, the requester's word for low, others for the rest."""
+    """Decide whether a plan may be run: no approval for reading, the requester's word for low, others for the rest.
+
+    The approvals are those that `anew` gives. They are counted by humans: two ids of one are one.
+    """
     if now >= plan.expires:
         return Decision(False, (f"the plan expired at {plan.expires:%H:%M:%S} UTC: ask for it anew",))
     if plan.risk in (Risk.READ, Risk.LOW):
         return Decision(True, ())
-    good = {a.person.id for a in approvals if not may_approve(plan, a, now)}
-    needed = quorum if plan.risk is Risk.CRITICAL else 1
-    if len(good) >= needed:
+    judged = [(a.person, may_approve(plan, a, now)) for a in approvals]
+    missing = (quorum if plan.risk is Risk.CRITICAL else 1) - _humans(person for person, bad in judged if not bad)
+    if missing <= 0:
         return Decision(True, ())
-    return Decision(False, (f"{needed - len(good)} more approval of another person is needed",), waiting=True)
+    void = (f"the approval of {person.id} does not count: {reason}" for person, bad in judged for reason in bad)
+    return Decision(False, (f"{missing} more approval of another person is needed", *void), waiting=True)
+
+
+def _humans(people: Iterable[Person]) -> int:
+    """How many humans these are: who shares an id with another one is the same."""
+    humans: list[frozenset[str]] = []
+    for person in people:
+        same = [human for human in humans if human & person.ids]
+        humans = [human for human in humans if human not in same] + [person.ids.union(*same)]
+    return len(humans)

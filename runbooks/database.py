@@ -8,6 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
+# The option of a connection that says that its transaction only reads.
+READS = "unstick_reads"
+
 
 class StoreError(Exception):
     """The state database cannot be used: one sentence."""
@@ -32,13 +35,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One look.
+        """One look, which keeps nobody from writing meanwhile.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._translated("read"), self.engine.connect() as connection:
-            yield connection
+            yield connection.execution_options(**{READS: True})
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:

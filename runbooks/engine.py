@@ -9,16 +9,19 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, NoReturn
 
+from sqlalchemy import Connection
+
 from runbooks import approval as approvals
 from runbooks import plan as plans
 from runbooks.approval import Approval, Decision, Person
 from runbooks.database import StoreError
 from runbooks.events import StepEvent
+from runbooks.execution import NOT_BEGUN, AlreadyOpen, Execution, Lease, LostLease, State
 from runbooks.model import Runbook
 from runbooks.owner import has_died, this_process
 from runbooks.plan import PLAN_LASTS, Plan
 from runbooks.run import BETWEEN_LOOKS, LOOKS, Run, World, subject_of
-from runbooks.store import Execution, Lease, LostLease, State, Store
+from runbooks.store import Store
 
 
 class Refusal(Exception):
@@ -33,17 +36,19 @@ class Refusal(Exception):
 Finder = Callable[[str], Runbook]
 # A lease lasts a minute: a runner that cannot renew it twice in a row still stops in time.
 RENEW = 20.0
-_NOT_BEGUN = (State.WAITING, State.APPROVED)
 
 
 class Engine:
-    """Plans, approvals and executions of one cluster."""
+    """Plans, approvals and executions of one cluster. `who` tells what somebody may do now, by any of their ids."""
 
-    def __init__(self, cluster: str, world: World, store: Store, find: Finder, quorum: int = 1) -> None:
+    def __init__(
+        self, cluster: str, world: World, store: Store, find: Finder, who: Callable[[str], Person], quorum: int = 1
+    ) -> None:
         self.cluster = cluster
         self.world = world
         self.store = store
         self.find = find
+        self.who = who
         self.quorum = quorum
 
     async def plan(self, runbook: Runbook, params: dict[str, str], person: Person) -> Plan:
@@ -60,21 +65,32 @@ class Engine:
             await self.world.sleep(BETWEEN_LOOKS)
         return plan
 
-    async def request(self, plan: Plan, person: Person, besides: Sequence[str] = ()) -> Execution:
+    async def request(
+        self, plan: Plan, person: Person, besides: Sequence[str] = (),
+        also: Callable[[Connection, Execution], None] | None = None,
+    ) -> Execution:  # fmt: skip
         """Ask for a plan to be run. `besides` are reasons of the caller's own why not, such as a plan that was asked for.
 
+        `also` is done in the transaction that keeps the execution; what it raises undoes that, and comes out of here.
+
         Raises:
-            Refusal: the person may not, or a guard does not allow it; with all reasons.
+            Refusal: the person may not, a guard does not allow it, or another execution does the same; with all reasons.
         """
         reasons = [*besides, *self._elsewhere(plan), *approvals.may_request(plan, person), *plan.refusals]
         if plans.digest(plan) != plan.hash:
             reasons.append("the plan is not the one that was made: its hash does not fit")
         if self.world.now() >= plan.expires:
             reasons.append(f"the plan expired at {plan.expires:%H:%M:%S} UTC: plan it anew")
+        what = f"{plan.runbook}@{plan.version}"
+        detail = {"runbook": what, "params": plan.params}
         if reasons:
-            detail = {"runbook": f"{plan.runbook}@{plan.version}", "params": plan.params}
-            await self._refuse("refused", f"{plan.runbook}@{plan.version} is refused", person, "", reasons, **detail)
-        return await asyncio.to_thread(self.store.create, plan)
+            await self._refuse("refused", f"{what} is refused", person, "", reasons, **detail)
+        await asyncio.to_thread(self.store.interrupted, has_died)  # so that no dead runner's stands in the way
+        try:
+            made = await asyncio.to_thread(self.store.create, plan, also)
+        except AlreadyOpen as other:
+            await self._refuse("refused", f"{what} is refused", person, "", [str(other)], **detail)
+        return made
 
     async def approve(self, execution: Execution, person: Person, confirmed: str | None = None) -> Decision:
         """Approve an execution: the person's right first, then the plan anew from fresh facts.
@@ -91,15 +107,19 @@ class Engine:
         if not reasons:
             reasons = await self._void_if_changed(execution)
         if reasons:
-            await self._void_if_expired(execution)
+            await asyncio.to_thread(self.store.expire, self.world.now())
             what = f"the approval of {execution.id} is refused"
             await self._refuse("approval refused", what, person, execution.id, reasons)
         await asyncio.to_thread(self.store.approve, execution.id, approval)
-        given = await asyncio.to_thread(self.store.approvals, execution.id)
-        decision = approvals.decide(plan, given, now, self.quorum)
+        decision = await self._decision(execution)
         if decision.allowed:
             await self._move_on(execution, State.APPROVED, person, (State.WAITING,), "approval")
         return decision
+
+    async def _decision(self, execution: Execution) -> Decision:
+        """Whether an execution may be run now, by the roles that its approvers have now."""
+        given = await asyncio.to_thread(self.store.approvals, execution.id)
+        return approvals.decide(execution.plan, approvals.anew(given, self.who), self.world.now(), self.quorum)
 
     async def deny(self, execution: Execution, person: Person, why: str) -> None:
         """Deny an execution. An approver may, and the requester may take the request back.
@@ -108,15 +128,13 @@ class Engine:
             Refusal: the person may not, or it has begun already.
         """
         execution = await asyncio.to_thread(self.store.get, execution.id)
-        reasons = []
-        if person.id != execution.plan.requester and not person.may("approver"):
-            reasons.append(f"{person.id} has not the role approver")
-        if execution.state not in _NOT_BEGUN:
+        reasons = list(approvals.may_deny(execution.plan, person))
+        if execution.state not in NOT_BEGUN:
             reasons.append(f"{execution.id} is {execution.state}: there is nothing to deny")
         if reasons:
             what = f"the denial of {execution.id} is refused"
             await self._refuse("denial refused", what, person, execution.id, reasons)
-        await self._move_on(execution, State.DENIED, person, _NOT_BEGUN, "denial", why)
+        await self._move_on(execution, State.DENIED, person, NOT_BEGUN, "denial", why)
 
     async def _move_on(
         self, execution: Execution, to: State, person: Person, only_from: Sequence[State], what: str, why: str = ""
@@ -171,14 +189,10 @@ class Engine:
             return []
         return await self._void(execution, [f"{name} is not the file that the plan was made from: plan it anew"])
 
-    async def _void_if_expired(self, execution: Execution) -> None:
-        if execution.state in _NOT_BEGUN and self.world.now() >= execution.plan.expires:
-            await self._void(execution, [f"it expired at {execution.plan.expires:%H:%M:%S} UTC"])
-
     async def _void(self, execution: Execution, reasons: list[str]) -> list[str]:
         """End an execution that nobody runs, for these reasons, if there are any."""
         if reasons:
-            waits = (*_NOT_BEGUN, State.IN_DOUBT)
+            waits = (*NOT_BEGUN, State.IN_DOUBT)
             with suppress(LostLease):
                 await asyncio.to_thread(
                     lambda: self.store.move(execution.id, State.VOID, "engine", "; ".join(reasons), only_from=waits)
@@ -196,7 +210,7 @@ class Engine:
         await asyncio.to_thread(self.store.interrupted, has_died)
         execution = await asyncio.to_thread(self.store.get, execution_id)
         tried = await asyncio.to_thread(self.store.entries, execution_id)
-        await self._may_run(execution, person, fresh=not tried)
+        barred = await self._may_run(execution, person, begun=bool(tried))
         try:
             lease = await asyncio.to_thread(
                 lambda: self.store.take(execution_id, this_process(), person.id, gone=has_died)
@@ -206,7 +220,7 @@ class Engine:
         keeper = asyncio.create_task(self._keep(lease))
         try:
             runbook = self.find(f"{execution.plan.runbook}@{execution.plan.version}")
-            run = Run(self.store, self.world, runbook, execution, lease, person, keeper)
+            run = Run(self.store, self.world, runbook, execution, lease, person, keeper, barred)
             async with aclosing(run.steps()) as events:
                 async for event in events:
                     yield event
@@ -215,18 +229,30 @@ class Engine:
             with suppress(LostLease, StoreError):  # it has ended, or the database is away and the lease will run out
                 await asyncio.to_thread(self.store.leave, lease)
 
-    async def _may_run(self, execution: Execution, person: Person, *, fresh: bool) -> None:
-        reasons = [*self._elsewhere(execution.plan), *approvals.may_run(execution.plan, person)]
-        if execution.state not in (*_NOT_BEGUN, State.IN_DOUBT):
+    async def _may_run(self, execution: Execution, person: Person, *, begun: bool) -> tuple[str, ...]:
+        """Insist that a person may run an execution; gives why one that has begun may begin no further act."""
+        reasons = [*self._elsewhere(execution.plan), *approvals.may_run(execution.plan, person, begun=begun)]
+        decision = await self._decision(execution)
+        if execution.state not in (*NOT_BEGUN, State.IN_DOUBT):
             reasons.append(f"{execution.id} is {execution.state}")
-        elif fresh:
-            given = await asyncio.to_thread(self.store.approvals, execution.id)
-            reasons.extend(approvals.decide(execution.plan, given, self.world.now(), self.quorum).reasons)
-            await self._void_if_expired(execution)
+        elif not begun:
+            if decision.waiting and not reasons:
+                await self._wait_again(execution, decision)
+            reasons.extend(decision.reasons)
+            await asyncio.to_thread(self.store.expire, self.world.now())
         if not reasons:
-            reasons = await (self._void_if_changed(execution) if fresh else self._void_if_replaced(execution))
+            reasons = await (self._void_if_replaced(execution) if begun else self._void_if_changed(execution))
         if reasons:
             await self._refuse("run refused", f"{execution.id} cannot be run", person, execution.id, reasons)
+        return decision.reasons
+
+    async def _wait_again(self, execution: Execution, decision: Decision) -> None:
+        """An approval that does not count any more leaves an execution waiting, so that another one can be given."""
+        why = "; ".join(decision.reasons)
+        with suppress(LostLease):
+            await asyncio.to_thread(
+                lambda: self.store.move(execution.id, State.WAITING, "engine", why, only_from=(State.APPROVED,))
+            )
 
     async def _keep(self, lease: Lease) -> str:
         """Renew a lease until that fails, and say why it did."""

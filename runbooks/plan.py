@@ -294,6 +294,18 @@ def digest(plan: Plan) -> str:
     return hashlib.sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()
 
 
+def open_key(plan: Plan) -> str:
+    """A key for what a plan would do to what, whoever asks for it and whenever: of one key only one may be open.
+
+    Where a lock is named, it alone counts: its node and the pod that waits may be left out, and others may wait too.
+    """
+    params = {name: value for name, value in plan.params.items() if value}
+    if {"image", "locker"} <= params.keys():
+        params = {name: params[name] for name in ("image", "locker")}
+    bound = {"cluster": plan.cluster, "runbook": plan.runbook, "params": params}
+    return hashlib.sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()
+
+
 def changes_of(before: dict[str, str], after: dict[str, str]) -> tuple[str, ...]:
     """How the facts that a guard rests on changed, a clause each."""
     return tuple(

@@ -83,9 +83,9 @@ class Run:
 
     def __init__(
         self, store: Store, world: World, runbook: Runbook, execution: Execution, lease: Lease, person: Person,
-        keeper: "asyncio.Task[str]",
+        keeper: "asyncio.Task[str]", barred: Sequence[str],
     ) -> None:  # fmt: skip
-        """`keeper` renews the lease and ends, with the reason, only when that fails."""
+        """`keeper` renews the lease and ends, with the reason, only when that fails; `barred`: why no act may begin."""
         self.store = store
         self.world = world
         self.runbook = runbook
@@ -94,6 +94,7 @@ class Run:
         self.lease = lease
         self.person = person
         self.keeper = keeper
+        self.barred = barred
         self.resumed = False
         self.before_acts = True
         self.done: list[Planned] = []
@@ -221,11 +222,14 @@ class Run:
         """Refuse to begin an act for which the approval is over.
 
         A run that began in time may take as long as it takes. One that was interrupted may be gone on with later, but
-        then it only settles what was begun: nobody has approved the rest for that time.
+        then it only settles what was begun: nobody has approved the rest for that time. The same is so where those who
+        approved it may not do so any more.
         """
         if self.resumed and self.world.now() >= self.plan.expires:
             reason = f"the approval expired at {self.plan.expires:%H:%M:%S} UTC, before this act began: ask for it anew"
             raise Stop(State.VOID, Say.REFUSED, reason)
+        if self.barred:
+            raise Stop(State.VOID, Say.REFUSED, f"before this act began: {'; '.join(self.barred)}: ask for it anew")
 
     def _as_approved(self, planned: PlannedStep, rulings: Sequence[tuple[str, Ruling]]) -> None:
         """Refuse an act that guards allow for other facts than those that were approved."""

@@ -6,81 +6,21 @@ No journal, no act: the intent is on disk before anything is done, the outcome a
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from runbooks import audit
 from runbooks.approval import Approval, Person
 from runbooks.database import Database, from_stored, stored
-from runbooks.plan import Plan
+from runbooks.execution import NOT_BEGUN, OPEN, AlreadyOpen, Entry, Execution, Lease, LostLease, State
+from runbooks.plan import Plan, open_key
 from runbooks.situation import Planned
 from runbooks.tables import approvals, executions, journal
 
 LEASE = timedelta(seconds=60)
-
-
-class LostLease(Exception):
-    """Somebody else runs the execution now: whoever gets this must stop at once."""
-
-
-class State(StrEnum):
-    """Where an execution stands."""
-
-    WAITING = "waiting"
-    APPROVED = "approved"
-    RUNNING = "running"
-    IN_DOUBT = "in_doubt"
-    DONE = "done"
-    FAILED = "failed"
-    DENIED = "denied"
-    VOID = "void"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self in (State.DONE, State.FAILED, State.DENIED, State.VOID)
-
-
-OPEN = tuple(state for state in State if not state.ended)
-
-
-class Execution(msgspec.Struct, frozen=True):
-    """A plan that was asked for, and what became of it."""
-
-    id: str
-    plan: Plan
-    state: State
-    reason: str
-    created: datetime
-    ended: datetime | None
-    lease_owner: str | None
-    lease_until: datetime | None
-    fencing_token: int
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One journaled act: intended, and (unless the process died in between) with its outcome.
-
-    `said` of an act that is done is what its verification came to; None: it has not been verified.
-    """
-
-    step: str
-    attempt: int
-    act: Planned
-    intended: datetime
-    outcome: str | None
-    said: str | None
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """The right to run an execution: the token goes into every write."""
-
-    execution: str
-    owner: str
-    token: int
 
 
 def _time(text: str | None) -> datetime | None:
@@ -95,21 +35,45 @@ class Store(Database):
         with self.write() as connection:
             audit.append(connection, stored(self.now()), event, person, execution, detail)
 
-    def create(self, plan: Plan) -> Execution:
-        """Keep a plan that was asked for, waiting for what its risk demands."""
-        made = f"ex-{secrets.token_hex(4)}"
+    def create(self, plan: Plan, also: Callable[[Connection, Execution], None] | None = None) -> Execution:
+        """Keep a plan that was asked for, waiting for what its risk demands.
+
+        `also` is done in the same transaction; what it raises undoes everything.
+
+        Raises:
+            AlreadyOpen: another execution that has not ended does the same. One that expired before it began is voided.
+        """
+        made, now, key = f"ex-{secrets.token_hex(4)}", self.now(), open_key(plan)
         with self.write() as connection:
-            connection.execute(
-                insert(executions).values(
-                    id=made, cluster=plan.cluster, runbook=plan.runbook, version=plan.version,
-                    plan=msgspec.to_builtins(plan), plan_hash=plan.hash, requester=plan.requester, state=State.WAITING,
-                    reason="", created=stored(self.now()), fencing_token=0,
-                )
-            )  # fmt: skip
+            _void_expired(connection, now, executions.c.open_key == key)
+            _insist_on_none(connection, key)
+            try:
+                with connection.begin_nested():  # two transactions at once may both have seen none
+                    connection.execute(
+                        insert(executions).values(
+                            id=made, cluster=plan.cluster, runbook=plan.runbook, version=plan.version,
+                            plan=msgspec.to_builtins(plan), plan_hash=plan.hash, requester=plan.requester,
+                            state=State.WAITING, reason="", created=stored(now), fencing_token=0, open_key=key,
+                        )
+                    )  # fmt: skip
+            except IntegrityError:
+                _insist_on_none(connection, key)
+                raise
             detail = {"plan": plan.hash, "runbook": f"{plan.runbook}@{plan.version}", "params": plan.params,
                       "risk": plan.risk, "acts": [act.says for act in plan.acts], "basis": plan.basis}  # fmt: skip
-            audit.append(connection, stored(self.now()), "requested", plan.requester, made, detail)
-        return self.get(made)
+            audit.append(connection, stored(now), "requested", plan.requester, made, detail)
+            execution = _execution(connection.execute(select(executions).where(executions.c.id == made)).one())
+            if also is not None:
+                also(connection, execution)
+        return execution
+
+    def expire(self, now: datetime) -> tuple[str, ...]:
+        """Void every execution that its plan's time ran out for before it began, and return their ids."""
+        with self.read() as connection:
+            if not _expired(connection, now):
+                return ()
+        with self.write() as connection:
+            return _void_expired(connection, now)
 
     def get(self, execution: str) -> Execution:
         """One execution.
@@ -177,7 +141,7 @@ class Store(Database):
             now = stored(self.now())
             changed = connection.execute(
                 update(executions).where(*holds).values(
-                    state=to, reason=reason, ended=now if to.ended else None,
+                    state=to, reason=reason, ended=now if to.ended else None, **({"open_key": None} if to.ended else {}),
                     **({"lease_owner": None, "lease_until": None} if to is not State.RUNNING else {}),
                 ).returning(executions.c.id)
             ).one_or_none()  # fmt: skip
@@ -197,9 +161,7 @@ class Store(Database):
         now = self.now()
         free = held.lease_owner is None or (held.lease_until and held.lease_until < now) or gone(held.lease_owner)
         if held.state.ended or not free:
-            raise LostLease(
-                f"{execution} is run by {held.lease_owner}" if held.lease_owner else f"{execution} has ended"
-            )
+            raise LostLease(f"{execution} runs already" if held.lease_owner else f"{execution} has ended")
         with self.write() as connection:
             taken = connection.execute(
                 update(executions)
@@ -213,7 +175,8 @@ class Store(Database):
                 ).returning(executions.c.fencing_token)
             ).one_or_none()  # fmt: skip
             if taken is None:
-                raise LostLease(f"{execution} was taken by somebody else")
+                state = connection.scalar(select(executions.c.state).where(executions.c.id == execution))
+                raise LostLease(f"{execution} {'runs already' if state == State.RUNNING else f'is {state} by now'}")
             detail = {"owner": owner, "token": taken.fencing_token}
             audit.append(connection, stored(now), "running", person or owner, execution, detail)
         return Lease(execution, owner, taken.fencing_token)
@@ -345,6 +308,41 @@ def _check(connection: Connection, lease: Lease) -> None:
         raise LostLease(f"{lease.execution} is not run under this lease any more: it is {held.state}")
 
 
+def _expired(connection: Connection, now: datetime, *which: ColumnElement[bool]) -> list[tuple[Execution, str]]:
+    """Executions that were not begun before their plan expired, each with the reason in words."""
+    begun = select(journal.c.execution).where(journal.c.execution == executions.c.id).exists()
+    waits = (executions.c.state.in_(NOT_BEGUN), executions.c.lease_owner.is_(None), ~begun)
+    found = [_execution(row) for row in connection.execute(select(executions).where(*waits, *which))]
+    return [(e, f"it expired at {e.plan.expires:%H:%M:%S} UTC") for e in found if now >= e.plan.expires]
+
+
+def _void_expired(connection: Connection, now: datetime, *which: ColumnElement[bool]) -> tuple[str, ...]:
+    ended = []
+    for execution, reason in _expired(connection, now, *which):
+        changed = connection.execute(
+            update(executions)
+            .where(executions.c.id == execution.id, executions.c.state == execution.state)
+            .values(state=State.VOID, reason=reason, ended=stored(now), open_key=None)
+            .returning(executions.c.id)
+        ).one_or_none()
+        if changed is not None:
+            detail = {"state": State.VOID, "reason": reason}
+            audit.append(connection, stored(now), State.VOID, "engine", execution.id, detail)
+            ended.append(execution.id)
+    return tuple(ended)
+
+
+def _insist_on_none(connection: Connection, key: str) -> None:
+    """Let nobody ask for what another open execution does.
+
+    Raises:
+        AlreadyOpen: there is one.
+    """
+    query = select(executions.c.id, executions.c.state).where(executions.c.open_key == key)
+    if other := connection.execute(query).one_or_none():
+        raise AlreadyOpen(other.id, State(other.state))
+
+
 def _entries(connection: Connection, execution: str) -> Iterator[Entry]:
     order = (journal.c.intended, journal.c.attempt)
     for row in connection.execute(select(journal).where(journal.c.execution == execution).order_by(*order)):
@@ -357,3 +355,6 @@ def _execution(row: Any) -> Execution:
         row.id, msgspec.convert(row.plan, Plan), State(row.state), row.reason, datetime.fromisoformat(row.created),
         _time(row.ended), row.lease_owner, _time(row.lease_until), row.fencing_token,
     )  # fmt: skip
+
+
+__all__ = ["LEASE", "OPEN", "AlreadyOpen", "Entry", "Execution", "Lease", "LostLease", "State", "Store"]

@@ -21,6 +21,8 @@ executions = Table(
     Column("lease_owner", String(253)),
     Column("lease_until", String(32)),
     Column("fencing_token", Integer, nullable=False, default=0),
+    # What it would do to what, while it has not ended: of two that do the same, the second is refused.
+    Column("open_key", String(64)),
 )  # fmt: skip
 
 approvals = Table(
@@ -69,3 +71,4 @@ audit_head = Table(
 )  # fmt: skip
 
 Index("executions_by_state", executions.c.state)
+Index("executions_open", executions.c.open_key, unique=True)

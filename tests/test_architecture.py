@@ -274,7 +274,7 @@ LONGEST_MODULE, LONGEST_CHECK, LONGEST_FUNCTION = 400, 85, 60
 LONGER_MODULES: dict[str, int] = {}
 LONGER_FUNCTIONS = {
     "bot/store/migrations/versions/0001_first.py:upgrade": 80,  # a list of tables
-    "bot/store/migrations/versions/0002_slack.py:upgrade": 90,
+    "bot/store/migrations/versions/0002_slack.py:upgrade": 100,
 }
 
 

@@ -1,12 +1,18 @@
 """`unstick config check`: what Unstick would use, and whether each part of it can be reached. Changes nothing."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import msgspec
 import typer
+from rich.console import Console
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from bot import settings as configuration
 from bot.cli.lines import word, write
@@ -20,6 +26,8 @@ from diagnostics.sources.kubernetes.api import Access, Api, KubernetesError, NoS
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: what it says, and whether it works.")
 _PATIENCE = 30.0  # seconds for one Ceph to answer
+TOKENS = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN")
+_NO_APPROVER = "nobody has the role approver: no plan of high or critical risk can be approved; see `people`"
 _COLOURS = {"ok": "green", "unknown": "magenta", "skipped": "dim", "wrong": "bold red"}
 
 
@@ -39,15 +47,16 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     settings = settings_of(config)
     file = configuration.file_of(config or global_options.get("config"))
     books = library(settings).all()
-    if settings.schedules:
-        from bot.schedule import check as check_schedules  # only here: no other command pays for the scheduler
-
-        check_schedules(settings)
+    schedules = _schedules(settings)
     chosen = cluster or global_options.get("cluster")
     names = [settings.cluster(chosen)[0]] if chosen else sorted(settings.clusters)
     parts = with_progress("Trying each part …", lambda: _tried(settings, names))
+    warnings = [] if any("approver" in words.roles for words in settings.people.values()) else [_NO_APPROVER]
     document = {
-        "version": 1, "file": str(file) if file else None, "state": _shown(settings.state_url), "runbooks": len(books),
+        "version": 1, "file": str(file) if file else None, "state": _shown(settings.state_url),
+        "state_fault": _state_fault(settings.state_url), "runbooks": len(books),
+        "slack": {"channel": settings.slack.channel, "tokens": {name: bool(os.environ.get(name)) for name in TOKENS}},
+        "schedules": schedules, "warnings": warnings,
         "you": _person(settings, person(settings).id), "unknown_people": settings.unknown_people,
         "people": [_person(settings, name) for name in sorted(settings.people)],
         "critical_quorum": settings.critical_quorum, "default_cluster": settings.default_cluster,
@@ -57,17 +66,60 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
         print_json(document)
     else:
         _print(document, parts)
-    found = {part.status for part in parts}
+    found = {part.status for part in parts} | ({"wrong"} if document["state_fault"] else set())
     raise typer.Exit(2 if "wrong" in found else 3 if "unknown" in found else 0)
 
 
 def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "?"  # whatever it is, a password may be in it
 
 
 def _person(settings: Settings, name: str) -> dict[str, Any]:
     known = person(settings, name)
-    return {"id": known.id, "roles": sorted(known.roles), "namespaces": sorted(known.namespaces)}
+    words = settings.people.get(known.id)
+    return {
+        "id": known.id, "also": list(words.also) if words else [], "roles": sorted(known.roles),
+        "namespaces": sorted(known.namespaces),
+    }  # fmt: skip
+
+
+def _schedules(settings: Settings) -> list[dict[str, Any]]:
+    """Each schedule, and when it fires next, in its own time zone."""
+    if not settings.schedules:
+        return []
+    from bot import schedule  # only here: no other command pays for the scheduler
+
+    schedule.check(settings)
+    firings = schedule.next_firings(settings, datetime.now(UTC))
+    return [
+        {
+            "name": name, "next": firings[name].astimezone(ZoneInfo(words.timezone)).isoformat(),
+            "channel": schedule.channel_of(name, words, settings), "cluster": settings.cluster(words.cluster)[0],
+        }
+        for name, words in sorted(settings.schedules.items())
+    ]  # fmt: skip
+
+
+def _state_fault(url: str) -> str | None:
+    """Why the state database could not be made or opened, as far as that can be told without making anything."""
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except ArgumentError:
+        return "it is neither a path nor the address of a database; correct `state`"
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    file = Path(parsed.database)
+    there = next(each for each in (file, *file.parents) if each.exists())
+    if there == file:
+        usable = file.is_file() and os.access(file, os.R_OK | os.W_OK)
+        return None if usable else f"{file} is no file that can be written; name another with `state`"
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return f"it cannot be made, as nothing can be made in {there}; name another with `state`"
+    return None
 
 
 async def _tried(settings: Settings, names: list[str]) -> list[Part]:
@@ -76,10 +128,22 @@ async def _tried(settings: Settings, names: list[str]) -> list[Part]:
         try:
             one = target(settings, name)
         except configuration.SettingsError as error:
+            # Only a ceph.conf that is missing does that; Kubernetes is tried all the same.
+            one = target(_without_ceph(settings, name), name)
+            found += [part for part in await _tried_parts(one) if part.part != "ceph"]
             found.append(Part(name, "ceph", "", "wrong", str(error)))
             continue
-        found += await asyncio.gather(*(_part(*words) for words in _parts(one)))
+        found += await _tried_parts(one)
     return found
+
+
+async def _tried_parts(one: Target) -> list[Part]:
+    return await asyncio.gather(*(_part(*words) for words in _parts(one)))
+
+
+def _without_ceph(settings: Settings, name: str) -> Settings:
+    cluster = settings.clusters[name].model_copy(update={"ceph": None})
+    return settings.model_copy(update={"clusters": {**settings.clusters, name: cluster}})
 
 
 def _parts(one: Target) -> list[tuple[str, str, str, Callable[[], Awaitable[str]] | None]]:
@@ -159,14 +223,29 @@ def _connected(connect: Callable[[], Rados]) -> tuple[str, str]:
 def _print(document: dict[str, Any], parts: list[Part]) -> None:
     console = text_console()
     write(console, f"configuration  {document['file'] or 'none: the defaults'}")
+    fault = document["state_fault"]
     write(console, f"state          {document['state']}")
+    if fault:
+        write(console, "state: ", word("wrong", _COLOURS), f"  {fault}")
     write(console, f"runbooks       {document['runbooks']}")
     for part in parts:
         uses = f"  {part.uses}" if part.uses else ""
         reason = f"  {part.reason}" if part.reason else ""
         write(console, f"{part.cluster}: {part.part}: ", word(part.status, _COLOURS), f"{uses}{reason}")
+    _print_slack(console, document)
     for known in document["people"]:
+        also = f" (also {', '.join(known['also'])})" if known["also"] else ""
         where = f" in {', '.join(known['namespaces'])}" if known["namespaces"] else ""
-        write(console, f"{known['id']}: {', '.join(known['roles']) or 'nothing'}{where}")
+        write(console, f"{known['id']}{also}: {', '.join(known['roles']) or 'nothing'}{where}")
     write(console, f"anybody else: {document['unknown_people']}")
     write(console, f"you are {document['you']['id']}: {', '.join(document['you']['roles']) or 'nothing'}")
+    for warning in document["warnings"]:
+        write(console, f"warning: {warning}", style="yellow")
+
+
+def _print_slack(console: Console, document: dict[str, Any]) -> None:
+    slack = document["slack"]
+    tokens = ", ".join(f"{name} {'set' if given else 'not set'}" for name, given in slack["tokens"].items())
+    write(console, f"slack: channel {slack['channel'] or 'none'}, {tokens}")
+    for one in document["schedules"]:
+        write(console, f"schedule {one['name']}: next at {one['next']}, of {one['cluster']}, in {one['channel']}")

@@ -34,7 +34,7 @@ from bot.remedy import engine
 from bot.settings import Settings
 from bot.store import State
 from bot.wiring import Target, person
-from runbooks.approval import Decision
+from runbooks.approval import Decision, may_request
 from runbooks.catalog import NoSuchRunbookError
 from runbooks.engine import Refusal, has_died
 from runbooks.events import Say, StepEvent
@@ -141,25 +141,26 @@ def run(
     if _EXECUTION.fullmatch(runbook):
         _run_to_its_end(settings, target, state, _execution(state, runbook), output)
         return
-    books = library(settings)
-    book = books.find(runbook)
-    params = parse_parameters(book, param or ())
+    made = _plan(runbook, param, settings, context, ceph_conf, cluster)
+    # What would be refused is not worth a question. A "no" must leave nothing that somebody else could start.
+    asks = made.risk is Risk.LOW and not yes and not (made.refusals or may_request(made, person(settings)))
+    if asks:
+        plans.plan(_console(output), made)
+        if not (sys.stdin.isatty() and typer.confirm("Run it?", err=True)):
+            raise Refused("The plan was not confirmed, so nothing was asked for or changed: confirm it, or give --yes.")
 
-    async def work() -> tuple[Plan, Execution]:
-        async with engine(settings, target, state, books) as running:
-            made = await running.plan(book, params, person(settings))
-            return made, await running.request(made, person(settings))
+    async def work() -> Execution:
+        async with engine(settings, target, state, library(settings)) as running:
+            return await running.request(made, person(settings))
 
     try:
-        made, execution = with_progress("Planning …", work)
+        execution = run_async(work)
     except Refusal as refusal:
         _refuse(refusal)
     at_once = made.risk in (Risk.READ, Risk.LOW)
-    if output == "text" or not at_once:  # one document: of a run at once, that is the execution
+    if not asks and (output == "text" or not at_once):  # one document: of a run at once, that is the execution
         _print_plan(made, output, execution.id)
     if at_once:
-        if made.risk is Risk.LOW and not yes and not (sys.stdin.isatty() and typer.confirm("Run it?", err=True)):
-            raise Refused(f"{execution.id} was not confirmed, so nothing was changed: confirm it, or give --yes.")
         _run_to_its_end(settings, target, state, execution, output)
         return
     if output == "text":
@@ -250,10 +251,15 @@ def _refuse(refusal: Refusal) -> Any:
     raise Refused(f"{refusal.what}:{reasons}") from None
 
 
+def _console(output: str) -> Console:
+    """Where people read on while a document is made: beside it."""
+    if output == "text":
+        return text_console()
+    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
 def _run_to_its_end(settings: Settings, target: Target, state: State, execution: Execution, output: str) -> None:
-    console = (
-        text_console() if output == "text" else Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    )
+    console = _console(output)
 
     async def work() -> None:
         async with engine(settings, target, state, library(settings)) as running:

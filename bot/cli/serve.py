@@ -8,10 +8,12 @@ import sys
 import typer
 import yaml
 
+from bot import settings as configuration
 from bot import wiring
-from bot.cli.shared import Config, Usage, settings_of, state_of
+from bot.cli.shared import Config, Usage, global_options, settings_of, state_of
 from diagnostics.sources import CouldNotLook
 
+_log = logging.getLogger("unstick")
 app = typer.Typer(no_args_is_help=True, help="The Slack app that the bot works as.")
 _TOKENS = {"SLACK_BOT_TOKEN": "xoxb-", "SLACK_APP_TOKEN": "xapp-"}
 
@@ -29,12 +31,15 @@ def serve(config: Config = None) -> None:
     from bot.slack.errors import TokenRefused
 
     settings = settings_of(config)
+    file = configuration.file_of(config or global_options.get("config"))
     tokens = Tokens(*(_token(name, prefix) for name, prefix in _TOKENS.items()))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     state = state_of(settings)
+    _log.info("configuration %s; clusters: %s", file or "none: the defaults", ", ".join(sorted(settings.clusters)))
+    people = configuration.Rereading(file, settings) if file else None
 
     async def work() -> None:
-        server = Server(settings, state, lambda cluster: wiring.target(settings, cluster), tokens)
+        server = Server(settings, state, lambda cluster: wiring.target(settings, cluster), tokens, people=people)
         server.stop_on_signals()
         await server.run()
 
@@ -42,6 +47,15 @@ def serve(config: Config = None) -> None:
         asyncio.run(work())
     except TokenRefused as refused:
         raise CouldNotLook(str(refused)) from None
+
+
+def _log_to_stderr() -> None:
+    """What the bot itself says from INFO on; of the libraries only what is worth a look."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("unstick").setLevel(logging.INFO)
+    logging.getLogger("unstick.slack.sdk").setLevel(logging.ERROR)
 
 
 def _token(name: str, prefix: str) -> str:

@@ -87,7 +87,7 @@ class Story:
 
     async def _find(self, sandbox: Sandbox) -> None:
         await self._tell(
-            f"03:07. The pager rings: {NAMESPACE}/index-api does not come up. {DEAD_NODE} died twelve minutes ago; its pod "
+            f"03:19. The pager rings: {NAMESPACE}/index-api does not come up. {DEAD_NODE} died at 03:07; its pod "
             f"was rescheduled to node2 and hangs in ContainerCreating. (Sandbox API server: {sandbox.api.url})"
         )
         await self._types(self._alice, f"/unstick why pod/{STUCK_POD} -n {NAMESPACE}")

@@ -59,8 +59,8 @@ _REASONS = {
 }
 
 
-def web_client(token: str, api_url: str) -> AsyncWebClient:
-    """A client for `token` that tries once a call and logs no payload: what comes next is decided here, not there."""
+def web_client(token: str | None, api_url: str) -> AsyncWebClient:
+    """A client for `token` (None: each call brings its own) that tries once a call and logs no payload: what comes next is decided here, not there."""
     return AsyncWebClient(token, api_url, timeout=int(CALL_TIMEOUT), logger=sdk_log, retry_handlers=[])
 
 

@@ -21,6 +21,7 @@ class Desk:
     """The surroundings of all work. `wake` tells the delivery that there is something to bring to Slack.
 
     `target` finds a cluster by name (None: the default one). `link` makes the address of a message that is posted.
+    `people` tells who may do what now (None: as `settings` say); from any thread, and without an error.
     `telling` is held from a look into the store to the words that follow from it: nothing older is said after newer.
     """
 
@@ -30,10 +31,22 @@ class Desk:
     wake: Callable[[], None]
     link: Callable[[Message], str | None]
     telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    people: Callable[[], Settings] | None = None
+
+    def now(self) -> Settings:
+        """The settings, with people, unknown people and the quorum as the configuration says now.
+
+        All else is as it was at the start: clusters and channels are in use. It may read a file, where that changed.
+        """
+        if self.people is None:
+            return self.settings
+        told = self.people()
+        now = {"people": told.people, "unknown_people": told.unknown_people, "critical_quorum": told.critical_quorum}
+        return self.settings.model_copy(update=now)
 
     def person(self, slack_user: str) -> Person:
         """Who a Slack user is, and may do what, as the configuration says now."""
-        return wiring.person(self.settings, slack_user)
+        return wiring.person(self.now(), slack_user)
 
     async def say(
         self, channel: str, content: Content, *, parent: int | None = None, only_to: str | None = None

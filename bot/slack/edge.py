@@ -93,25 +93,31 @@ class Edge:
             await _answer(ack, await self._runbooks())
         else:
             refused = await self._accepted(self._asked(wanted, body["user_id"], body["channel_id"]))
-            await ack(text=refused or "The answer comes in this channel; if none does, `/invite @unstick` first.")
+            coming = "The answer comes in this channel; if none does, `/invite @unstick` first."
+            await ack(text=html.escape(refused, quote=False) if refused else coming)
 
     async def _runbooks(self) -> Content:
         try:
-            books = await asyncio.to_thread(library, self._desk.settings)
+            books = await asyncio.wait_for(asyncio.to_thread(library, self._desk.settings), PATIENCE)
         except RunbookErrors as error:
             return answers.failure(str(error))
+        except TimeoutError:
+            return answers.failure("The runbooks could not be read in time: try again in a minute.")
         return answers.runbooks(books.all())
 
     async def _asked(self, wanted: commands.Wanted, user: str, channel: str) -> None:
         """Accept a command."""
         match wanted:
             case commands.Why(subject, cluster):
+                await self._insist(user, subject.namespace, f"{subject} is not looked at")
                 what = f"Looking at {subject}"
                 await self._begin(channel, what, lambda m: jobs.LookAtSubject(user, channel, subject, cluster, m))
             case commands.Check(namespace, cluster):
+                await self._insist(user, namespace, "nothing is looked at")
                 what = f"Looking at {f'namespace {namespace}' if namespace else 'everything'}"
                 await self._begin(channel, what, lambda m: jobs.LookAtAll(user, channel, namespace, cluster, m))
             case commands.Locks(cluster):
+                await self._insist(user, None, "locks are not looked at")
                 await self._begin(channel, "Reading locks", lambda m: jobs.LookAtLocks(user, channel, cluster, m))
             case commands.RunRunbook(runbook, params, cluster):
                 what = f"Planning {runbook}"
@@ -119,6 +125,10 @@ class Edge:
             case commands.GoOn(execution):
                 await asyncio.to_thread(self._desk.state.runbooks.get, execution)
                 await self._worker.accept(jobs.GoOn(user, channel, execution))
+
+    async def _insist(self, user: str, namespace: str | None, what: str) -> None:
+        """Turn away who may not look before anybody else reads of it; when the look is made, it is judged again."""
+        await self._desk.insist(self._desk.person(user), (namespace,), what)
 
     async def _begin(
         self, channel: str, what: str, job: Callable[[int], jobs.AnyJob], parent: int | None = None
@@ -130,7 +140,7 @@ class Edge:
         """Wait, not for long, until what was asked for is kept. The answer says why it is not."""
         try:
             await asyncio.wait_for(asking, PATIENCE)
-        except (Busy, StoreError, NoSuchSubject, _Mistyped) as error:
+        except (Busy, StoreError, NoSuchSubject, Refusal, _Mistyped) as error:
             return str(error)
         except KeyError as unknown:
             return f"{unknown.args[0]} is not known here, or not any more: ask anew with `{COMMAND} why`."
@@ -203,7 +213,7 @@ class Edge:
 
     async def _request_approval(self, click: Click, body: Body) -> None:
         await asyncio.to_thread(self._desk.state.requests.shown, click.plan)
-        await self._worker.accept(jobs.RequestApproval(body["user"]["id"], _channel(body), click.plan))
+        await self._worker.accept(jobs.RequestApproval(body["user"]["id"], _channel(body), click.plan, click.plan_hash))
 
     async def _approve(self, click: Click, body: Body) -> None:
         """Take an approval, or first ask for the name that a critical plan is confirmed by."""

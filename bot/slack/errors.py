@@ -120,8 +120,8 @@ def next_move(code: str) -> str:
     return _NEXT_MOVES.get(code, "look it up under docs.slack.dev/reference/methods/chat.postMessage")
 
 
-def waits(first: float = 1.0, longest: float = 60.0) -> Iterator[float]:
-    """Seconds to wait before each next try, for ever: doubling, up to `longest`."""
+def waits(first: float = 1.0, longest: float = 15.0) -> Iterator[float]:
+    """Seconds to wait before each next try, for ever: doubling, up to `longest`, so that who is back is soon met."""
     while True:
         yield first
         first = min(first * 2, longest)

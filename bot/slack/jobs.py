@@ -49,9 +49,10 @@ class PlanFix(Job, frozen=True, tag="plan"):
 
 
 class RequestApproval(Job, frozen=True, tag="request"):
-    """Ask for a plan that was shown."""
+    """Ask for a plan that was shown, and by its hash for no other."""
 
     plan: str
+    plan_hash: str
 
 
 class RunRunbook(Job, frozen=True, tag="run"):
@@ -90,6 +91,12 @@ class MakeReport(Job, frozen=True, tag="report"):
     schedule: str
 
 
+class Forgotten(Job, frozen=True, tag="forgotten"):
+    """Tell the asker that a decision of long ago is not done any more: what it was about may have changed since."""
+
+    asked: str
+
+
 AnyJob = (
     LookAtSubject
     | LookAtAll
@@ -101,6 +108,7 @@ AnyJob = (
     | Deny
     | GoOn
     | MakeReport
+    | Forgotten
 )
 
 # However many looks there are and however slow, no approval waits for them; and no approval waits for a run to end.

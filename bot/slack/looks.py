@@ -1,9 +1,10 @@
 """Looks that people ask for in Slack: why, check, locks. A look changes nothing but what is known."""
 
 import asyncio
+from collections.abc import Collection
 
 from bot.diagnose import NoSuchSubject, look_at_locks, look_at_subject, run_checks
-from bot.incidents import Answer, Incident, IncidentState
+from bot.incidents import Answer, Incident, IncidentState, same
 from bot.slack.blocks import answers
 from bot.slack.desk import Desk
 from bot.slack.jobs import LookAtAll, LookAtLocks, LookAtSubject
@@ -12,7 +13,10 @@ from bot.store.messages import Content
 from diagnostics.catalog import chosen
 from diagnostics.facts import NotSeen
 from diagnostics.facts.ceph import LOCKS
-from diagnostics.model import Status
+from diagnostics.model import Status, Subject
+from runbooks.store import State as ExecutionState
+
+_DELETE = "kubernetes.delete_pod"  # of the pod that waits, so that its owner makes a new one
 
 
 async def look(desk: Desk, job: LookAtSubject) -> None:
@@ -23,15 +27,14 @@ async def look(desk: Desk, job: LookAtSubject) -> None:
     answer = await look_at_subject(target, desk.state, subject)
     incident: Incident | None
     if answer.status is Status.FOUND:
-        incident = await asyncio.to_thread(desk.state.incidents.found, target.name, answer, job.channel, job.message)
-        await tell_incident(desk, incident)
+        incident = await _found(desk, target.name, answer, job.channel, job.message)
     else:
         incident = await _settled(desk, target.name, answer)
-    if incident is None:
-        await _answer(desk, job, answers.answer(answer))
+    if incident is None or (answer.status is Status.OK and incident.state is IncidentState.OPEN):
+        if incident is None or job.incident or incident.message != job.message:
+            await _answer(desk, job, answers.answer(answer))
     elif incident.message != job.message:
-        message = await asyncio.to_thread(desk.state.messages.get, incident.message)
-        await _answer(desk, job, answers.pointer(incident, desk.link(message)))
+        await _answer(desk, job, await _pointer(desk, incident))
 
 
 async def _answer(desk: Desk, job: LookAtSubject, content: Content) -> None:
@@ -42,36 +45,91 @@ async def _answer(desk: Desk, job: LookAtSubject, content: Content) -> None:
         await desk.edit(job.message, content)
 
 
+async def _pointer(desk: Desk, incident: Incident) -> Content:
+    message = await asyncio.to_thread(desk.state.messages.get, incident.message)
+    return answers.pointer(incident, desk.link(message))
+
+
+async def _found(desk: Desk, cluster: str, answer: Answer, channel: str, message: int) -> Incident:
+    """Keep what a look found, and tell of it where it belongs; a message that told of it elsewhere leads there."""
+    kept = desk.state.incidents
+    before = await asyncio.to_thread(kept.home, cluster, answer.finding)
+    left = await asyncio.to_thread(kept.about, cluster, answer.finding.subject)
+    if before is None and left is not None and left.message == message:
+        # It has another root than those that it waited with: they keep the message.
+        message = await desk.say(channel, answers.begun(f"Looking at {answer.finding.subject}"))
+    incident = await asyncio.to_thread(kept.found, cluster, answer, channel, message)
+    await tell_incident(desk, incident)
+    if left is not None and left.id != incident.id:
+        await tell_incident(desk, left)
+    if before is not None and before.id == incident.id and before.message != incident.message:
+        await desk.edit(before.message, await _pointer(desk, incident))
+    return incident
+
+
 async def _settled(desk: Desk, cluster: str, answer: Answer) -> Incident | None:
-    """The open incident of a thing that is well again: it is over. What could not be seen ends nothing."""
-    incident = await asyncio.to_thread(desk.state.incidents.about, cluster, answer.finding.subject)
+    """The incident that a thing which is well again was in. What could not be seen ends nothing.
+
+    Where others wait still, it is told by the first of them that is found to.
+    """
+    subject = answer.finding.subject
+    incident = await asyncio.to_thread(desk.state.incidents.about, cluster, subject)
     if incident is None or answer.status is not Status.OK:
         return None
-    note = f"looked at again: {answer.finding.summary}"
-    resolved = await asyncio.to_thread(desk.state.incidents.resolve, incident.id, note)
-    await tell_incident(desk, resolved)
-    return resolved
+    waiting = [each for each in incident.subjects if not same(each, subject)]
+    incident = await asyncio.to_thread(desk.state.incidents.leave, incident.id, subject, _note(answer))
+    for each in waiting:
+        if await _look_at_one(desk, incident, each, ()) is Status.FOUND:
+            break
+    await tell_incident(desk, incident)
+    return await asyncio.to_thread(desk.state.incidents.get, incident.id)
+
+
+def _note(answer: Answer) -> str:
+    return f"looked at again: {answer.finding.summary}"
 
 
 async def look_again(desk: Desk, incident: Incident) -> None:
-    """Look once more at what an incident is about, after something was done about it."""
+    """Look once more at everything that waits in an incident, after something was done about it.
+
+    Whatever is well leaves it; what could not be seen, or is not there without proof that it was replaced, stays.
+    """
     if incident.state is not IncidentState.OPEN:
         return
-    target = desk.target(incident.cluster)
+    replaced = await asyncio.to_thread(_replaced, desk, incident)
+    for subject in incident.subjects:
+        await _look_at_one(desk, incident, subject, replaced)
+    await tell_incident(desk, incident)
+
+
+async def _look_at_one(desk: Desk, incident: Incident, subject: Subject, replaced: Collection[str]) -> Status:
+    """Look at one of the things that wait in an incident. `replaced` are those whose replacements are known to run."""
+    leave = desk.state.incidents.leave
     try:
-        answer = await look_at_subject(target, desk.state, incident.subject)
+        answer = await look_at_subject(desk.target(incident.cluster), desk.state, subject)
     except NoSuchSubject:
-        # The pod was replaced. That its replacement runs, the run itself has proved.
-        note = f"{incident.subject} is gone, and was replaced"
-        await tell_incident(desk, await asyncio.to_thread(desk.state.incidents.resolve, incident.id, note))
-        return
+        if str(subject) not in replaced:
+            return Status.UNKNOWN
+        await asyncio.to_thread(leave, incident.id, subject, f"{subject} is gone, and was replaced")
+        return Status.OK
     if answer.status is Status.FOUND:
-        found = desk.state.incidents.found
-        await tell_incident(
-            desk, await asyncio.to_thread(found, incident.cluster, answer, incident.channel, incident.message)
-        )
-    else:
-        await _settled(desk, incident.cluster, answer)
+        await _found(desk, incident.cluster, answer, incident.channel, incident.message)
+    elif answer.status is Status.OK:
+        await asyncio.to_thread(leave, incident.id, subject, _note(answer))
+    return answer.status
+
+
+def _replaced(desk: Desk, incident: Incident) -> frozenset[str]:
+    """The pods that the last run made way for: it is done only once it has proved that their replacements run."""
+    runs = [desk.state.runbooks.get(each.execution) for each in desk.state.requests.of_incident(incident.id)]
+    last = max(runs, key=lambda run: run.created, default=None)
+    if last is None or last.state is not ExecutionState.DONE:
+        return frozenset()
+    deleted = {
+        f"{pod.namespace}/{pod.name}": pod for act in last.plan.acts if act.action == _DELETE for pod in act.targets
+    }
+    pod = deleted.get(last.plan.params.get("pod", ""))
+    return frozenset() if pod is None else frozenset((str(pod),))
 
 
 async def look_at_all(desk: Desk, job: LookAtAll) -> None:
@@ -83,9 +141,8 @@ async def look_at_all(desk: Desk, job: LookAtAll) -> None:
 
 
 async def locks(desk: Desk, job: LookAtLocks) -> None:
-    """List the locks. They belong to no namespace: whoever may look at all may see them."""
-    person = desk.person(job.asker)
-    await desk.insist(person, (next(iter(person.namespaces), None),), "locks are not looked at")
+    """List the locks. They belong to no namespace and name pods of all: whoever may look into some may not see them."""
+    await desk.insist(desk.person(job.asker), (None,), "locks are not looked at")
     found = await look_at_locks(desk.target(job.cluster), desk.state)
     snapshot = found.report.snapshot
     seen = snapshot[LOCKS]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
+from sqlalchemy import Connection
 
 from bot.diagnose import library
 from bot.remedy import engine
@@ -19,9 +20,9 @@ from bot.slack.jobs import Approve, Deny, GoOn, PlanFix, RequestApproval, RunRun
 from bot.slack.looks import look_again
 from bot.slack.tell import approvers_of, tell_request
 from bot.slack.words import offer_name
-from bot.store.requests import ShownPlan
+from bot.store.requests import AskedAlready, ShownPlan
 from runbooks import approval as approvals
-from runbooks.engine import Engine, has_died
+from runbooks.engine import Engine, Refusal, has_died
 from runbooks.events import Say, StepEvent
 from runbooks.parameters import accept_parameters, parse_parameters
 from runbooks.plan import Plan, differences, digest
@@ -34,8 +35,9 @@ MARGIN = 1.0
 
 @asynccontextmanager
 async def _engine(desk: Desk, cluster: str | None) -> AsyncIterator[Engine]:
-    books = await asyncio.to_thread(library, desk.settings)
-    async with engine(desk.settings, desk.target(cluster), desk.state, books) as running:
+    settings = await asyncio.to_thread(desk.now)
+    books = await asyncio.to_thread(library, settings)
+    async with engine(settings, desk.target(cluster), desk.state, books) as running:
         yield running
 
 
@@ -65,6 +67,8 @@ async def request_approval(desk: Desk, job: RequestApproval) -> GoOn | None:
         plan = await running.plan(book, shown.plan.params, person)
         if shown.execution is not None:
             await running.request(plan, person, [f"{shown.execution} asks for this plan already"])
+        if job.plan_hash != shown.plan.hash:
+            await running.request(plan, person, ["the plan was made anew since this button was drawn: read it again"])
         if changed := _changed(shown.plan, plan):
             shown = await asyncio.to_thread(desk.state.requests.replace, shown, plan)
             await desk.edit(shown.message, plan_blocks.plan(shown, changed))
@@ -100,36 +104,29 @@ def _changed(shown: Plan, now: Plan) -> tuple[str, ...]:
 async def _ask(
     desk: Desk, running: Engine, shown: ShownPlan, plan: Plan, job: RequestApproval | RunRunbook
 ) -> GoOn | None:
-    """Make the request, and call for approvers; what needs none is to be run next."""
-    person = desk.person(job.asker)
-    execution = await running.request(plan, person, await asyncio.to_thread(_under_way, desk, plan))
-    if not await asyncio.to_thread(desk.state.requests.claim, shown, execution.id):
-        await running.deny(execution, person, "it was asked for twice at the same moment")
-        return None
-    await desk.edit(shown.message, plan_blocks.asked_plan(shown, execution))
+    """Make the request, and call for approvers, both or neither; what needs none is to be run next."""
     parent = shown.message
     if shown.incident is not None:
         parent = (await asyncio.to_thread(desk.state.incidents.get, shown.incident)).message
-    # Whoever may approve is called by the post itself: Slack tells nobody of a mention that an edit brings.
-    now = desk.state.runbooks.now()
-    waiting = plan_blocks.Run(execution, (), (), approvals.decide(plan, (), now, running.quorum), now)
-    content = plan_blocks.request(waiting, approvers_of(desk, execution))
-    message = await desk.say(shown.channel, content, parent=parent)
-    await asyncio.to_thread(desk.state.requests.add, execution.id, shown.incident, message, shown.channel)
+
+    def told(connection: Connection, execution: Execution) -> None:
+        # Whoever may approve is called by the post itself: Slack tells nobody of a mention that an edit brings.
+        now = desk.state.runbooks.now()
+        waiting = plan_blocks.Run(execution, (), (), approvals.decide(plan, (), now, running.quorum), now)
+        content = plan_blocks.request(waiting, approvers_of(desk, execution))
+        message = desk.state.messages.add_within(connection, shown.channel, content, parent=parent)
+        desk.state.requests.asked(connection, shown, execution.id, message)
+
+    person = desk.person(job.asker)
+    try:
+        execution = await running.request(plan, person, also=told)
+    except AskedAlready:
+        await running.request(plan, person, ["this plan was asked for already"])
+        raise
+    desk.wake()
+    await desk.edit(shown.message, plan_blocks.asked_plan(shown, execution))
     await tell_request(desk, execution.id)
     return GoOn(job.asker, job.channel, execution.id) if _needs_nobody(plan, running) else None
-
-
-def _under_way(desk: Desk, plan: Plan) -> list[str]:
-    """Executions that do the same and have not ended: an older message may still offer what another one asked for."""
-    now, store = desk.state.runbooks.now(), desk.state.runbooks
-    return [
-        f"{other.id} does the same and is {other.state}: it comes first"
-        for other in store.history()
-        if (other.plan.cluster, other.plan.runbook, other.plan.params) == (plan.cluster, plan.runbook, plan.params)
-        and not other.state.ended
-        and not (other.state is ExecutionState.WAITING and now >= other.plan.expires)
-    ]
 
 
 async def approve(desk: Desk, job: Approve) -> GoOn | None:
@@ -137,7 +134,7 @@ async def approve(desk: Desk, job: Approve) -> GoOn | None:
     person = desk.person(job.asker)
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
     given = await asyncio.to_thread(desk.state.runbooks.approvals, execution.id)
-    if execution.state is ExecutionState.APPROVED and person.id in {one.person.id for one in given}:
+    if execution.state is ExecutionState.APPROVED and person.ids & {one.person.id for one in given}:
         # A restart came between the approval and the run that it allowed.
         return GoOn(job.asker, job.channel, execution.id)
     try:
@@ -163,7 +160,11 @@ async def go_on(desk: Desk, job: GoOn, stopping: asyncio.Event) -> bool:
     """Run an approved execution, or go on with an interrupted one. False where it was left because the bot stops."""
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
     person = desk.person(job.asker)
-    await _told_somewhere(desk, job, execution)
+    if job.interrupted and execution.state.ended:
+        await _ended(desk, execution)  # a restart came between its end and the news of it
+        return True
+    if not approvals.may_run(execution.plan, person):  # whoever may not is shown nothing of it either
+        await _told_somewhere(desk, job, execution)
     async with _engine(desk, execution.plan.cluster) as running:
         if job.interrupted:
             await _wait_for_the_lease(running, execution)
@@ -172,14 +173,24 @@ async def go_on(desk: Desk, job: GoOn, stopping: asyncio.Event) -> bool:
                 async for event in events:
                     await asyncio.to_thread(desk.state.requests.tell, execution.id, event)
                     await tell_request(desk, execution.id)
-                    if stopping.is_set():
+                    if stopping.is_set() and event.say is not Say.ENDED:
                         return False
+        except Refusal as refusal:
+            said = StepEvent("", Say.REFUSED, "; ".join(refusal.reasons))
+            await asyncio.to_thread(desk.state.requests.tell, execution.id, said)
+            raise
         finally:
-            ended = await tell_request(desk, execution.id)
-    request = await asyncio.to_thread(desk.state.requests.get, execution.id)
-    if request is not None and request.incident is not None and ended.state is ExecutionState.DONE:
-        await look_again(desk, await asyncio.to_thread(desk.state.incidents.get, request.incident))
+            execution = await tell_request(desk, execution.id)
+    await _ended(desk, execution)
     return True
+
+
+async def _ended(desk: Desk, execution: Execution) -> None:
+    """Tell the end of an execution, and look whether that was the end of its incident."""
+    await tell_request(desk, execution.id)
+    request = await asyncio.to_thread(desk.state.requests.get, execution.id)
+    if request is not None and request.incident is not None and execution.state is ExecutionState.DONE:
+        await look_again(desk, await asyncio.to_thread(desk.state.incidents.get, request.incident))
 
 
 async def _told_somewhere(desk: Desk, job: GoOn, execution: Execution) -> None:

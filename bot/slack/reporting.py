@@ -21,5 +21,8 @@ async def report(desk: Desk, job: MakeReport) -> None:
     found = await run_checks(target, desk.state, checks, words.namespaces)
     last = await asyncio.to_thread(desk.state.reports.last, job.schedule, target.name)
     made = reports.health(last, found.report)
-    await asyncio.to_thread(desk.state.reports.keep, job.schedule, made)
-    await desk.say(job.channel, report_blocks(made, job.schedule))
+    content = report_blocks(made, job.schedule)
+    await asyncio.to_thread(
+        desk.state.reports.keep, job.schedule, made, lambda c: desk.state.messages.add_within(c, job.channel, content)
+    )
+    desk.wake()

@@ -44,7 +44,7 @@ def approvers_of(desk: Desk, execution: Execution) -> tuple[str, ...]:
     plan = execution.plan
     now = desk.state.runbooks.now()
     able = []
-    for name in desk.settings.people:
+    for name in desk.now().people:
         person = desk.person(name)
         if not approvals.may_approve(plan, Approval(person, plan.hash, plan.confirmation, now), now):
             able.append(person.id)
@@ -59,7 +59,7 @@ def _latest_run(desk: Desk, incident: str) -> Run | None:
 def _run_of(desk: Desk, execution_id: str) -> tuple[Execution, Request | None, Run]:
     store = desk.state.runbooks
     execution = store.get(execution_id)
-    given = tuple(store.approvals(execution_id))
-    decision = approvals.decide(execution.plan, given, store.now(), desk.settings.critical_quorum)
+    given = approvals.anew(store.approvals(execution_id), desk.person)
+    decision = approvals.decide(execution.plan, given, store.now(), desk.now().critical_quorum)
     told = desk.state.requests.told(execution_id)
     return execution, desk.state.requests.get(execution_id), Run(execution, told, given, decision, store.now())

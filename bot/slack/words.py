@@ -41,11 +41,13 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a button is about: ids of what the store keeps, never the thing itself. A message may be old.
 
     `offer` tells the runbooks of one incident apart; `pod` is `namespace/name`, of a finding that is no incident yet.
+    `plan_hash` is of the plan that the message showed when it was drawn: a click means that one and no other.
     """
 
     incident: str = ""
     offer: str = ""
     plan: str = ""
+    plan_hash: str = ""
     execution: str = ""
     cluster: str = ""
     pod: str = ""

@@ -17,6 +17,7 @@ from bot.slack.jobs import (
     AnyJob,
     Approve,
     Deny,
+    Forgotten,
     GoOn,
     LookAtAll,
     LookAtLocks,
@@ -29,7 +30,7 @@ from bot.slack.jobs import (
 )
 from bot.slack.tell import tell_request
 from bot.store.messages import Content
-from bot.work import Busy, WorkLoop
+from bot.work import Busy, Lane, WorkLoop
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.librados import CephConfError
 from diagnostics.sources.kubernetes.api import NoSuchConfiguration
@@ -38,6 +39,7 @@ from runbooks.database import StoreError
 from runbooks.engine import Refusal
 from runbooks.loader import RunbookErrors
 from runbooks.parameters import BadParametersError
+from runbooks.plan import PLAN_LASTS
 from runbooks.store import LostLease
 
 _log = logging.getLogger("unstick.work")
@@ -98,16 +100,13 @@ class Worker:
                 return
             try:
                 job = made()
-                number = jobs.add(job)
-                if not decided.acquire(blocking=False):
-                    jobs.done(number)
+                number = jobs.add(job, wanted=lambda: decided.acquire(blocking=False))
+                if number is None:
                     refused(TOO_SLOW)
-                    return
-                try:
-                    self._submit(number, job)
-                except Busy:
-                    jobs.done(number)
-                    raise
+                elif isinstance(job, MakeReport):
+                    self._submit_or_wait(number, job)  # nobody is there to ask for it again
+                else:
+                    self._submit_or_refuse(number, job)
             except (Busy, StoreError) as error:
                 with suppress(StoreError):
                     refused(str(error))
@@ -125,10 +124,15 @@ class Worker:
             await taking
 
     def resume(self) -> None:
-        """Go on with everything that had been accepted before a restart."""
-        for number, job in self.desk.state.jobs.left(AnyJob):
-            again = msgspec.structs.replace(job, interrupted=True) if isinstance(job, GoOn) else job
-            self._submit_or_wait(number, again)
+        """Go on with everything that had been accepted before a restart. What was decided too long ago is asked for anew."""
+        state = self.desk.state
+        for left in state.jobs.left(AnyJob):
+            job = left.job
+            if lane_of(job) is Lane.DECISIONS and state.jobs.now() - left.asked >= PLAN_LASTS:
+                when = f"{left.asked:%Y-%m-%d %H:%M:%S} UTC"
+                self._submit_or_wait(left.number, Forgotten(job.asker, job.channel, when))
+                continue
+            self._submit_or_wait(left.number, _resumed(job))
 
     async def keep(self) -> None:
         """Let messages of requests say how these stand, also where something else than a click changed that."""
@@ -136,13 +140,18 @@ class Worker:
             for number in list(self._without_place):
                 self._submit_or_wait(number, self._without_place.pop(number))
             try:
+                await asyncio.to_thread(self.desk.state.runbooks.expire, self.desk.state.runbooks.now())
                 for request in await asyncio.to_thread(self.desk.state.requests.open):
-                    await tell_request(self.desk, request.execution)
+                    await self._tell(request.execution)
             except StoreError as error:
                 _log.error("%s", error)
-            except Exception:  # noqa: BLE001 - whatever one request fails of, the others are told of next time
-                _log.exception("the messages of requests could not be brought up to date")
             await asyncio.sleep(KEEP)
+
+    async def _tell(self, execution: str) -> None:
+        try:
+            await tell_request(self.desk, execution)
+        except Exception:  # noqa: BLE001 - whatever one request fails of, the others are told of all the same
+            _log.exception("the messages of %s could not be brought up to date", execution)
 
     def stop(self) -> None:
         """Let runs end after the act that is under way; they are gone on with after the restart."""
@@ -154,6 +163,13 @@ class Worker:
     def _submit(self, number: int, job: AnyJob) -> None:
         self.loop.submit(lane_of(job), lambda: self._do(number, job))
 
+    def _submit_or_refuse(self, number: int, job: AnyJob) -> None:
+        try:
+            self._submit(number, job)
+        except Busy:
+            self.desk.state.jobs.done(number)
+            raise
+
     def _submit_or_wait(self, number: int, job: AnyJob) -> None:
         """Have something done that was accepted already: it is not turned away, but waits for a place."""
         try:
@@ -164,22 +180,32 @@ class Worker:
     async def _do(self, number: int, job: AnyJob) -> None:
         jobs = self.desk.state.jobs
         following: GoOn | None = None
+        said: Content | None = None
         try:
             following = await self._done(job)
             if following is job:
                 return  # left as it stands: it is kept for the next start
         except Refusal as refusal:
-            await self._say(job, answers.refusal(refusal.what, refusal.reasons))
+            said = answers.refusal(refusal.what, refusal.reasons)
         except _TOLD as error:
-            await self._say(job, answers.failure(str(error)))
+            said = answers.failure(f"{_which(job)}{error}")
         except Exception as error:  # noqa: BLE001 - whatever one job fails of, its asker is told and the next one done
             _log.exception("a job of kind %s failed", type(job).__name__)
             what = f"This is a mistake in Unstick itself ({type(error).__name__}): its log has the details; please report it."
-            await self._say(job, answers.failure(what))
-        if following is None:
-            await asyncio.to_thread(jobs.done, number)
-        else:
-            await asyncio.to_thread(jobs.replace, number, following)
+            said = answers.failure(f"{_which(job)}{what}")
+        try:
+            if said is not None:
+                await self._say(job, said)
+            if following is None:
+                await asyncio.to_thread(jobs.done, number)
+            else:
+                await asyncio.to_thread(jobs.replace, number, following)
+        except StoreError as error:
+            _log.error("what came of a job of kind %s could not be kept: %s", type(job).__name__, error)
+            # Neither told nor noted: it is done again, and finds what was done of it.
+            self._without_place[number] = _resumed(following or job)
+            return
+        if following is not None:
             self._submit_or_wait(number, following)
 
     async def _done(self, job: AnyJob) -> GoOn | None:
@@ -211,6 +237,9 @@ class Worker:
                 return remedies.deny(desk, job)
             case MakeReport():
                 return reporting.report(desk, job)
+            case Forgotten():
+                what = f"What you asked for at {job.asked} was left undone while Unstick was away: ask anew."
+                return self._say(job, answers.failure(what))
         raise AssertionError(f"nobody does {job!r}")
 
     async def _say(self, job: AnyJob, content: Content) -> None:
@@ -243,3 +272,12 @@ class Worker:
         else:
             return None
         return (await asyncio.to_thread(state.messages.get, message)).parent
+
+
+def _which(job: AnyJob) -> str:
+    """What failed, where nobody asked and so nobody knows."""
+    return f"The report {job.schedule} was not made: " if isinstance(job, MakeReport) else ""
+
+
+def _resumed(job: AnyJob) -> AnyJob:
+    return msgspec.structs.replace(job, interrupted=True) if isinstance(job, GoOn) else job

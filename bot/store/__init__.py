@@ -18,7 +18,7 @@ from bot.store.messages import Messages
 from bot.store.reports import Reports
 from bot.store.requests import Requests
 from bot.store.sightings import Sightings
-from runbooks.database import StoreError
+from runbooks.database import READS, StoreError
 from runbooks.store import Store
 
 HEAD = "0002"
@@ -89,8 +89,9 @@ def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
 
 
 def _immediate(connection) -> None:  # type: ignore[no-untyped-def]
-    # The audit chain reads its head before it writes: a deferred transaction could lose that race.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # The audit chain reads its head before it writes: a deferred transaction could lose that race. One that only reads
+    # has none to lose, and must not keep an intent from being written.
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(READS) else "BEGIN IMMEDIATE")
 
 
 def _migrate(engine: Engine) -> None:

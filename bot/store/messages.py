@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.orm import aliased
 
 from bot.store.tables import messages
@@ -48,12 +48,19 @@ class Messages(Database):
     def add(self, channel: str, content: Content, *, parent: int | None = None, only_to: str | None = None) -> int:
         """Write a new message, to be delivered. The answer is its number."""
         with self.write() as connection:
-            made: int = connection.execute(
-                insert(messages).values(
-                    channel=channel, parent=parent, only_to=only_to, content=msgspec.to_builtins(content),
-                    wanted_version=1, shown_version=0, written=stored(self.now()),
-                ).returning(messages.c.id)
-            ).scalar_one()  # fmt: skip
+            return self.add_within(connection, channel, content, parent=parent, only_to=only_to)
+
+    def add_within(
+        self, connection: Connection, channel: str, content: Content, *, parent: int | None = None,
+        only_to: str | None = None,
+    ) -> int:  # fmt: skip
+        """The same within somebody else's transaction: it is said if that stands, and only then."""
+        made: int = connection.execute(
+            insert(messages).values(
+                channel=channel, parent=parent, only_to=only_to, content=msgspec.to_builtins(content),
+                wanted_version=1, shown_version=0, written=stored(self.now()),
+            ).returning(messages.c.id)
+        ).scalar_one()  # fmt: skip
         return made
 
     def edit(self, message: int, content: Content) -> None:

@@ -55,8 +55,10 @@ class Reports(Database):
         except msgspec.ValidationError:
             return None
 
-    def keep(self, schedule: str, report: HealthReport) -> None:
+    def keep(self, schedule: str, report: HealthReport, told: Callable[[Connection], object] = lambda _: None) -> None:
         """Keep a report, for the next one to be compared with. Of two of the same instant the later one stays.
+
+        `told` says it, in the same transaction: news that nobody was told stays news.
 
         Raises:
             StoreError: the database cannot be written.
@@ -68,6 +70,7 @@ class Reports(Database):
                 reports.insert().values(schedule=schedule, taken_at=taken_at, report=msgspec.to_builtins(report))
             )
             _prune(connection, schedule)
+            told(connection)
 
 
 def _claiming(dialect: str, row: dict[str, str]) -> Any:

@@ -5,12 +5,16 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from bot.store.tables import requests, shown_plans, steps
 from runbooks.database import Database, columns, stored
 from runbooks.events import Say, StepEvent
 from runbooks.plan import Plan
+
+
+class AskedAlready(Exception):
+    """A plan was asked for before."""
 
 
 class ShownPlan(msgspec.Struct, frozen=True):
@@ -74,16 +78,22 @@ class Requests(Database):
             raise KeyError(plan)
         return msgspec.convert(columns(row), ShownPlan)
 
-    def claim(self, shown: ShownPlan, execution: str) -> bool:
-        """A plan was asked for; False where that had been done before. One plan is one execution."""
-        with self.write() as connection:
-            claimed = connection.execute(
-                update(shown_plans)
-                .where(shown_plans.c.id == shown.id, shown_plans.c.execution.is_(None))
-                .values(execution=execution)
-                .returning(shown_plans.c.id)
-            ).one_or_none()
-        return claimed is not None
+    def asked(self, connection: Connection, shown: ShownPlan, execution: str, message: int) -> None:
+        """Within the transaction that makes an execution: it is of this plan, and told of in this message.
+
+        Raises:
+            AskedAlready: it was asked for before; one shown plan is one execution.
+        """
+        claimed = connection.execute(
+            update(shown_plans)
+            .where(shown_plans.c.id == shown.id, shown_plans.c.execution.is_(None))
+            .values(execution=execution)
+            .returning(shown_plans.c.id)
+        ).one_or_none()
+        if claimed is None:
+            raise AskedAlready(shown.id)
+        made = Request(execution, shown.incident, message, shown.channel, False)
+        connection.execute(insert(requests).values(**msgspec.to_builtins(made)))
 
     def add(self, execution: str, incident: str | None, message: int, channel: str) -> Request:
         """Keep where an execution is told of."""

@@ -1,6 +1,6 @@
 """The tables of the bot: looks, incidents, what is said in Slack, reports. Migrations that create them lie beside."""
 
-from sqlalchemy import JSON, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
@@ -13,13 +13,12 @@ sightings = Table(
     Column("sighting", JSON, nullable=False),
 )  # fmt: skip
 
-# Both keys are null once an incident is resolved: the same trouble then opens a new one.
+# The key is null once an incident is resolved: the same trouble then opens a new one.
 incidents = Table(
     "incidents", metadata,
     Column("id", String(32), primary_key=True),
     Column("cluster", String(253), nullable=False),
     Column("root_key", String(64), unique=True),
-    Column("subject_key", String(64)),
     Column("subject", JSON, nullable=False),
     Column("answer", JSON, nullable=False),
     Column("state", String(16), nullable=False),
@@ -29,6 +28,14 @@ incidents = Table(
     Column("opened", String(32), nullable=False),
     Column("updated", String(32), nullable=False),
     Column("note", Text, nullable=False),
+)  # fmt: skip
+
+# Every thing that an open incident keeps waiting; one that is well again leaves.
+incident_subjects = Table(
+    "incident_subjects", metadata,
+    Column("subject_key", String(64), primary_key=True),
+    Column("incident", String(32), nullable=False),
+    Column("subject", JSON, nullable=False),
 )  # fmt: skip
 
 # What people are to see. A row is behind Slack while `wanted_version` is above `shown_version`.
@@ -100,5 +107,5 @@ reports = Table(
     Column("report", JSON, nullable=False),
 )  # fmt: skip
 
-Index("messages_by_state", messages.c.wanted_version, messages.c.shown_version)
-Index("incidents_by_subject", incidents.c.subject_key)
+_BEHIND = text("wanted_version > shown_version AND failed IS NULL")
+Index("messages_behind", messages.c.channel, messages.c.id, sqlite_where=_BEHIND, postgresql_where=_BEHIND)

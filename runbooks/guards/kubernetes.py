@@ -1,7 +1,7 @@
 """Guards about nodes and pods."""
 
 from diagnostics.chain import is_down
-from diagnostics.facts import NotSeen, Read
+from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import LOCKS, OSDMAP, Address, OsdMap
 from diagnostics.facts.holders import (
@@ -12,9 +12,10 @@ from diagnostics.facts.holders import (
     OWNING_REPLICA_SETS,
     OWNING_STATEFUL_SETS,
     PODS_AT,
+    holder_nodes,
 )  # fmt: skip
 from diagnostics.facts.images import is_ceph
-from diagnostics.facts.resources import Pod
+from diagnostics.facts.resources import Node, Pod
 from diagnostics.verdicts import FAR_OFF
 from runbooks.case import speaks_against
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
@@ -32,10 +33,20 @@ def node_is_down(situation: Situation) -> Ruling:
         return refused(f"there is no node {situation.params.get('node')}")
     down = is_down(node, situation.snapshot)
     if down is None:
-        return unknown(f"the lease of node {node.metadata.name} could not be read: whether it is down is not known")
+        return unknown(f"{_no_lease(node, situation.snapshot)}: whether it is down is not known")
     if not down:
         return refused(f"node {node.metadata.name} is not down: it is Ready, or its lease is fresh")
     return allowed(f"node {node.metadata.name} is not Ready and its lease is more than 5 minutes old", node="down")
+
+
+def _no_lease(node: Node, snapshot: Snapshot) -> str:
+    """Why a node's lease tells nothing: a lease is only asked for where the lock leads to its node."""
+    name, leases = node.metadata.name, snapshot[LEASES]
+    if isinstance(leases, NotSeen):
+        return f"the lease of node {name} could not be read: {leases.reason}"
+    if name not in {found.metadata.name for found in holder_nodes(snapshot)}:
+        return f"the lease of node {name} was not looked at: nothing leads from the lock to its node"
+    return f"node {name} has no lease that says when it was renewed"
 
 
 @guard(Read(NODES))

@@ -1,6 +1,7 @@
 """The health report: what is new and gone since the last one, and that nothing is called gone that was not looked at."""
 
 import asyncio
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from bot.diagnose import run_checks
 from bot.reports import Blind, HealthReport, health
 from bot.sandbox.kubernetes.access import Rule
 from bot.sandbox.kubernetes.incident import IMAGES, POOL, STUCK_POD
+from bot.sandbox.kubernetes.resources import PODS
 from bot.sandbox.world import Sandbox
 from bot.slack.blocks.report import report as report_blocks
 from bot.store import State, open_state
@@ -306,6 +308,22 @@ async def test_a_pod_that_was_freed_is_unjudged_while_pods_are_forbidden_and_res
         assert parts(seen) == {"resolved": [STUCK_POD]}
         assert seen.nothing_stuck
         assert report_blocks(seen, "morning").text == "Health of sandbox: nothing is stuck, 1 resolved"
+
+
+async def test_a_pod_that_hangs_in_terminating_is_not_resolved(tmp_path: Path, state: State) -> None:
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        assert STUCK_POD in names((await looked(sandbox.target, state, CHECK)).new)
+        leaving = copy.deepcopy(sandbox.api.registry.get(PODS, "search", STUCK_POD))
+        leaving["metadata"] |= {"deletionTimestamp": "2026-03-03T03:10:00Z", "finalizers": ["x/y"]}
+        sandbox.api.registry.store.put(PODS, leaving)
+        made = await looked(sandbox.target, state, CHECK)
+        assert STUCK_POD not in names(made.resolved)
+        assert STUCK_POD in names(made.unjudged)
+        assert "it is Terminating since" in made.unjudged[0].note
+
+
+def test_a_report_knows_which_namespaces_it_looked_at() -> None:
+    assert Looks().look(ok(), namespaces=("search",)).namespaces == ("search",)
 
 
 async def test_a_pod_whose_lock_cannot_be_seen_this_time_is_neither_new_nor_resolved(

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, select
 
 from bot import schedule as module
 from bot.schedule import GRACE, Schedule, trigger
-from bot.settings import ScheduleSettings, Settings, SettingsError
+from bot.settings import ClusterSettings, ScheduleSettings, Settings, SettingsError
 from bot.store import State, open_state
 from bot.store.reports import Reports
 from bot.store.tables import slots
@@ -132,6 +132,22 @@ def test_an_unknown_time_zone_names_the_schedule_and_the_next_move(zone: str, st
     assert "write one such as Europe/Berlin" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("cluster", "says"),
+    [("wset", "schedules.morning.cluster: there is no cluster 'wset'; did you mean 'west'?"),
+     (None, "schedules.morning looks at no cluster: name one of east, west there or as default_cluster.")],
+)  # fmt: skip
+def test_a_cluster_that_cannot_be_looked_at_names_the_schedule_and_the_next_move(
+    cluster: str | None, says: str
+) -> None:
+    words = ScheduleSettings(cron="0 8 * * *", channel="C024BE7LR", cluster=cluster)
+    several = {name: ClusterSettings() for name in ("east", "west")}
+    with pytest.raises(SettingsError) as refused:
+        module.check(Settings(clusters=several, schedules={"morning": words}))
+    assert str(refused.value) == says
+    module.check(Settings(clusters=several, schedules={"morning": words.model_copy(update={"cluster": "east"})}))
+
+
 # --- Clocks that change
 
 
@@ -170,11 +186,15 @@ def test_next_leaves_out_the_second_pass_of_a_repeated_hour(state: State) -> Non
 EIGHT = datetime(2026, 3, 4, 8, 0, tzinfo=UTC)
 
 
-async def test_a_firing_makes_the_report_once_by_the_time_that_was_set(state: State) -> None:
+async def test_a_firing_makes_the_report_once_by_the_time_that_was_set(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "unstick.schedule")
     made = Made()
     await planned(state.reports, made, EIGHT + timedelta(seconds=2)).fire("morning")
     await planned(state.reports, made, EIGHT + timedelta(minutes=9)).fire("morning")
     assert made.names == ["morning"]
+    assert caplog.messages == [f"The report morning of {EIGHT.isoformat()} was made already."]
     assert not state.reports.claim("morning", EIGHT)
     assert state.reports.claim("morning", EIGHT + timedelta(seconds=2))
 

@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from bot import settings
-from bot.settings import Settings, SettingsError
+from bot.settings import PersonSettings, Rereading, Settings, SettingsError
+from bot.slack.desk import Desk
 
 
 @pytest.fixture
@@ -112,3 +114,146 @@ def test_the_only_cluster_is_chosen_and_of_several_the_default(home: Path) -> No
     assert several.cluster("a")[0] == "a"
     with pytest.raises(SettingsError, match="'c'"):
         several.cluster("c")
+
+
+# --- What could never work
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "move"),
+    [
+        ("slack: {channel: '#ops'}", "slack.channel: ", "open the channel's details"),
+        ("slack: {channel: ops}", "slack.channel: ", "such as C024BE7LR"),
+        ("schedules: {m: {cron: '0 8 * * *', channel: U024BE7LH}}", "schedules.m.channel: ", "such as C024BE7LR"),
+        ("slack: {api_url: slack.com/api}", "slack.api_url: ", "https://slack.com/api/"),
+        ("slack: {api_url: 'https://'}", "slack.api_url: ", "https://slack.com/api/"),
+        ("people: {alice: {roles: [viewer]}}", "people: 'alice' is no id", "Copy member ID"),
+        ("people: {'@alice': {roles: [viewer]}}", "people: '@alice' is no id", "`cli:` and a login"),
+        ("people: {'cli:': {roles: [viewer]}}", "people: 'cli:' is no id", "`cli:` and a login"),
+        ("people: {U024BE7LH: {roles: [viewer], also: [bob]}}", "people: 'bob' is no id", "Copy member ID"),
+        ("people: {C024BE7LR: {roles: [viewer]}}", "people: 'C024BE7LR' is no id", "Copy member ID"),
+    ],
+)
+def test_what_can_never_work_is_refused_with_its_place_and_the_next_move(
+    home: Path, words: str, place: str, move: str
+) -> None:
+    Path("unstick.yaml").write_text(words)
+    with pytest.raises(SettingsError) as refused:
+        settings.load(None)
+    assert place in str(refused.value)
+    assert move in str(refused.value)
+
+
+def test_ids_as_slack_gives_them_are_taken(home: Path) -> None:
+    people = {"U024BE7LH": {"roles": ["viewer"], "also": ["cli:alice@ad.example"]}, "W012A3CDE": {"roles": ["viewer"]}}
+    read = Settings.model_validate({"people": people, "slack": {"channel": "G012A3CDE", "api_url": "http://[::1]:8/"}})
+    assert (list(read.people), read.slack.channel) == (list(people), "G012A3CDE")
+
+
+# --- Read anew
+
+
+APPROVER, VIEWER = "people: {U0BOB: {roles: [approver]}}\n", "people: {U0BOB: {roles: [viewer]}}\n"
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    """A ConfigMap as the kubelet mounts it: the file is a link into a folder that is itself a link."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "unstick.yaml").symlink_to("..data/unstick.yaml")
+    mount(folder / "unstick.yaml", APPROVER)
+    return folder / "unstick.yaml"
+
+
+def mount(file: Path, text: str) -> None:
+    """What the kubelet does when a ConfigMap has changed."""
+    version = file.parent / f"..version{len(list(file.parent.iterdir()))}"
+    version.mkdir()
+    (version / file.name).write_text(text)
+    (file.parent / "..next").symlink_to(version.name)
+    (file.parent / "..next").replace(file.parent / "..data")
+
+
+def rereading(file: Path) -> Rereading:
+    return Rereading(file, settings.load(str(file)))
+
+
+def roles(now: Rereading) -> tuple[str, ...]:
+    return now().people["U0BOB"].roles
+
+
+def test_a_changed_config_map_holds_from_the_next_question_on(mounted: Path) -> None:
+    now = rereading(mounted)
+    assert roles(now) == ("approver",)
+    mount(mounted, VIEWER)
+    assert roles(now) == ("viewer",)
+
+
+def test_what_changed_before_the_first_question_is_met(mounted: Path) -> None:
+    now = rereading(mounted)
+    mount(mounted, VIEWER)
+    assert roles(now) == ("viewer",)
+
+
+def test_a_file_that_did_not_change_is_not_read_again(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, real, read = rereading(mounted), settings.load, list[str | None]()
+
+    def load(path: str | None) -> Settings:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(settings, "load", load)
+    assert [roles(now) for _ in range(5)] == [("approver",)] * 5
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("people: {", "not valid YAML"), ("peple: {}", "peple: there is no such setting"), ("", "is empty"),
+     (None, "cannot be read")],
+)  # fmt: skip
+def test_a_file_that_is_away_or_wrong_changes_nothing_and_is_said_once_in_a_sentence(
+    mounted: Path, text: str | None, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = rereading(mounted)
+    if text is None:
+        (mounted.parent / "..data").unlink()
+    else:
+        mount(mounted, text)
+    assert [roles(now) for _ in range(3)] == [("approver",)] * 3
+    [record] = caplog.records
+    assert says in record.getMessage()
+    assert "stays as it was" in record.getMessage()
+    assert record.exc_info is None
+    mount(mounted, VIEWER)
+    assert roles(now) == ("viewer",)
+    assert "was read anew" in caplog.records[-1].getMessage()
+
+
+def test_a_file_that_is_being_written_is_not_believed_yet(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, real = rereading(mounted), settings.load
+    assert roles(now) == ("approver",)
+
+    def half_written(path: str | None) -> Settings:
+        monkeypatch.setattr(settings, "load", real)
+        mount(mounted, APPROVER)
+        return Settings()
+
+    monkeypatch.setattr(settings, "load", half_written)
+    mount(mounted, VIEWER)
+    assert roles(now) == ("approver",)
+    mount(mounted, VIEWER)
+    assert roles(now) == ("viewer",)
+
+
+def test_people_and_the_quorum_hold_as_the_file_says_now_and_all_else_as_at_the_start() -> None:
+    start = Settings(people={"U0BOB": PersonSettings(roles=("approver",))}, runbooks=("/start",))
+    told = Settings(people={"U0EVE": PersonSettings(roles=("approver",))}, unknown_people="nobody", critical_quorum=2,
+                    runbooks=("/now",))  # fmt: skip
+    nothing = cast(Any, None)
+    desk = Desk(start, nothing, nothing, nothing, nothing, people=lambda: told)
+    assert desk.person("U0BOB").roles == frozenset()
+    assert desk.person("U0EVE").roles == {"approver"}
+    assert (desk.now().critical_quorum, desk.now().runbooks) == (2, ("/start",))
+    assert Desk(start, nothing, nothing, nothing, nothing).now() is start

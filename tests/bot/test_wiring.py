@@ -64,6 +64,15 @@ def test_a_known_person_has_the_roles_and_namespaces_of_the_configuration(monkey
     assert wiring.person(PEOPLE, "cli:bob") == bob
 
 
+def test_a_person_is_one_human_by_whichever_of_their_ids_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Settings(people={"U0ALICE": PersonSettings(roles=("responder",), also=("cli:alice", "U1ALICE"))})
+    as_user(monkeypatch, 1000, "alice")
+    for asked in (None, "cli:alice", "U0ALICE", "U1ALICE"):
+        alice = wiring.person(both, asked)
+        assert (alice.id, alice.ids) == ("U0ALICE", {"U0ALICE", "cli:alice", "U1ALICE"})
+    assert wiring.person(both, "cli:bob").ids == {"cli:bob"}
+
+
 def test_an_unknown_person_is_a_viewer_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000, "eve")
     assert wiring.person(PEOPLE).roles == {"viewer"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.settings import Settings
 from tests import chart_rules
 from tests.chart_rules import CHART
 
@@ -51,6 +52,26 @@ def described(schema: dict[str, Any], path: str = "") -> Iterator[str]:
 def test_the_schema_knows_each_value_and_no_other() -> None:
     assert SCHEMA["additionalProperties"] is False
     assert sorted(described(SCHEMA)) == sorted([*leaves(VALUES), "global"])
+
+
+def names(schema: dict[str, Any], definitions: dict[str, Any], path: str = "") -> Iterator[str]:
+    """The names that an object may hold, at all depths; `*` is a name of one's own."""
+    for option in (schema, *schema.get("anyOf", ())):
+        found = definitions[option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option
+        free = found.get("additionalProperties")
+        assert free is False or "properties" not in found, f"{path} lets typos through"
+        if isinstance(free, dict):
+            yield from names(free, definitions, f"{path}*.")
+        for key, inner in found.get("properties", {}).items():
+            yield path + key
+            yield from names(inner, definitions, f"{path}{key}.")
+
+
+def test_the_schema_knows_each_name_that_the_configuration_may_hold_and_no_other() -> None:
+    known = Settings.model_json_schema()
+    ours = sorted(names(SCHEMA["definitions"]["config"], SCHEMA["definitions"]))
+    assert ours == sorted(names(known, known["$defs"]))
+    assert {"people.*.roles", "clusters.*.kubernetes.context", "schedules.*.cron"} <= {*ours}
 
 
 def test_the_readme_lists_each_value_and_its_default() -> None:

@@ -189,7 +189,8 @@ def test_a_dead_nodes_lock_is_found_explained_approved_and_freed(
     assert confirm == "node12"
     refused(unstick.run("runbook", "approve", execution, "--confirm", confirm), "cannot approve it")
     refused(
-        unstick.run("runbook", "approve", execution, "--confirm", confirm, login="carol"), "has not the role approver"
+        unstick.run("runbook", "approve", execution, "--confirm", confirm, login="carol"),
+        "does not have the role approver",
     )
     refused(unstick.run("runbook", "approve", execution, login="bob"), "typing 'node12'")
     refused(unstick.run("runbook", "approve", execution, "--confirm", "node13", login="bob"), "typing 'node12'")

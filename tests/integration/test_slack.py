@@ -93,7 +93,7 @@ async def test_the_incident_is_asked_for_approved_by_another_and_the_pod_really_
                 plan = await alice.sees(channel, "[Request approval]", PATIENCE)
                 await alice.clicks(plan, "Request approval")
                 request = await bob.sees(channel, "[Approve]", PATIENCE)
-                for person, reason in ((carol, "has not the role approver"), (alice, "cannot approve it")):
+                for person, reason in ((carol, "does not have the role approver"), (alice, "cannot approve it")):
                     await person.clicks(request, "Approve")
                     await person.sees(channel, reason, PATIENCE)
                 assert scene.lockers()[0]["id"] == scene.holder.cookie  # nothing was done so far

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab.errors import LabError
+from tests.lab.waiting import until
 
 # The parent-death signal comes when the *thread* that forked ends: one thread, as old as the process, forks them all.
 _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lab-forker")
@@ -67,6 +68,16 @@ def spawn(
     return _forker.submit(fork).result()
 
 
+def wait_until_stopped(pid: int) -> None:
+    """Wait until every thread of a process stands still."""
+
+    def stopped() -> bool:
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(state in "TtZX" for state in states)
+
+    until(f"process {pid} to stand still", stopped, timeout=10, every=0.01)
+
+
 class Daemon:
     """One long-lived child: its pid is in `folder/NAME.pid`, its output in `folder/NAME.log`."""
 
@@ -100,9 +111,11 @@ class Daemon:
             raise LabError(f"{self.name} ended by itself; the end of {self.log}: {tail}")
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it is alive."""
+        """Send a signal, if it is alive. SIGSTOP is waited for: a thread may run on for a while until it has it."""
         if self._child is not None and self.alive:
             os.kill(self._child.pid, number)
+            if number == signal.SIGSTOP:
+                wait_until_stopped(self._child.pid)
 
     def stop(self, timeout: float = 10) -> None:
         """Ask it to end, and make it end after `timeout` seconds."""

@@ -40,6 +40,7 @@ IMAGE = f"{incident.POOL}/{incident.IMAGES[0]}"
 POD = f"{incident.NAMESPACE}/{incident.STUCK_POD}"
 ALICE = Person("cli:alice", frozenset({"responder"}))
 BOB = Person("cli:bob", frozenset({"approver"}))
+CAROL = Person("cli:carol", frozenset({"approver"}))
 VOLUMES = BY_NAME["v1", "persistentvolumes"]
 SECOND_LOOK = 35.0
 LOOKED_AT = tuple(Read(kind) for kind in (LOCKS, SIGHTINGS, NODE_FACTS, PODS_AT))
@@ -195,6 +196,7 @@ class Stage:
     clients: Clients
     locker: str
     books: dict[str, Runbook] = field(default_factory=dict)
+    people: list[Person] = field(default_factory=lambda: [ALICE, BOB, CAROL])
 
     def __post_init__(self) -> None:
         self.process = Process()
@@ -204,11 +206,15 @@ class Stage:
         """The runbook of that name; `books` replaces released ones."""
         return self.books.get(name) or released().find(name)
 
+    def who(self, name: str) -> Person:
+        """What somebody may do now; `people` may change. Whom nobody knows may look."""
+        return next((one for one in self.people if name in one.ids), Person(name, frozenset({"viewer"})))
+
     def engine_of(self, process: Process, cluster: str = "sandbox") -> Engine:
         """The engine of one process."""
         world = World(self.sandbox.target, self.state, self.sources)
         world.process, world.made = process, self.clients
-        return Engine(cluster, world, MortalStore(self.state.runbooks, process), self.find)
+        return Engine(cluster, world, MortalStore(self.state.runbooks, process), self.find, self.who)
 
     def params(self, **changed: str) -> dict[str, str]:
         """What the incident's finding offers; a parameter given as "" is left out."""

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from diagnostics.model import Subject
-from runbooks.approval import Approval, Person, decide, may_approve, may_request, may_run
+from runbooks.approval import Approval, Person, anew, decide, may_approve, may_deny, may_request, may_run
 from runbooks.model import Risk
 from runbooks.plan import Plan, PlannedStep
 from runbooks.situation import Planned
@@ -38,8 +38,8 @@ def test_a_responder_asks_and_an_approver_approves() -> None:
 @pytest.mark.parametrize(
     ("approval", "when", "says"),
     [
-        (yes(Person("cli:v", frozenset({"viewer"}))), NOW, "has not the role approver"),
-        (yes(Person("cli:a", frozenset({"admin", "responder"}))), NOW, "has not the role approver"),
+        (yes(Person("cli:v", frozenset({"viewer"}))), NOW, "does not have the role approver"),
+        (yes(Person("cli:a", frozenset({"admin", "responder"}))), NOW, "does not have the role approver"),
         (yes(Person(ALICE.id, frozenset({"approver", "responder"}))), NOW, "asked for this plan"),
         (yes(plan_hash="another"), NOW, "for another plan"),
         (yes(), NOW + timedelta(minutes=15), "expired"),
@@ -59,6 +59,61 @@ def test_an_approval_that_does_not_count_says_why(approval: Approval, when: Any,
 def test_all_reasons_are_given_at_once() -> None:
     bad = yes(Person(ALICE.id, frozenset(), frozenset({"shop"})), None, "another")
     assert len(may_approve(plan(), bad, NOW + timedelta(hours=1))) == 6
+
+
+def test_a_requester_is_known_by_every_id() -> None:
+    alice = Person("U0ALICE", frozenset({"responder", "approver"}), also=frozenset({ALICE.id}))
+    assert may_approve(plan(), yes(alice), NOW) == (
+        "U0ALICE asked for this plan and cannot approve it: another approver must",
+    )
+    assert may_request(plan(), alice) == may_deny(plan(), alice) == ()
+    assert not decide(plan(), [yes(alice)], NOW).allowed
+
+
+def test_a_quorum_counts_humans_and_not_their_ids() -> None:
+    bob = msgspec.structs.replace(BOB, also=frozenset({"U0BOB"}))
+    again = Person("U0BOB", BOB.roles, also=frozenset({BOB.id}))
+    one_sided = Person("U1BOB", BOB.roles, also=frozenset({"U0BOB"}))
+    assert not decide(plan(), [yes(bob), yes(again), yes(one_sided)], NOW, quorum=2).allowed
+    assert not decide(plan(), [yes(BOB), yes(one_sided), yes(again)], NOW, quorum=3).allowed
+    assert decide(plan(), [yes(bob), yes(again), yes(CAROL)], NOW, quorum=2).allowed
+
+
+def test_an_approval_counts_by_what_its_giver_may_do_now() -> None:
+    now = {BOB.id: Person(BOB.id, frozenset({"viewer"})), CAROL.id: Person("U0CAROL", CAROL.roles)}
+    given = anew([yes(), yes(CAROL)], now.__getitem__)
+    assert [one.person.id for one in given] == [BOB.id, "U0CAROL"]
+    assert decide(plan(), given, NOW).allowed
+    decision = decide(plan(), given[:1], NOW)
+    assert (decision.allowed, decision.waiting) == (False, True)
+    assert decision.reasons == (
+        "1 more approval of another person is needed",
+        "the approval of cli:bob does not count: cli:bob does not have the role approver",
+    )
+
+
+@pytest.mark.parametrize(
+    ("person", "says"),
+    [
+        (BOB, ()),
+        (Person(BOB.id, BOB.roles, frozenset({"search"})), ()),
+        (Person(BOB.id, BOB.roles, frozenset({"media"})), ("cli:bob has no role in namespace search",)),
+        (Person("cli:v", frozenset({"responder", "admin"})), ("cli:v does not have the role approver",)),
+        (Person(ALICE.id), ()),
+        (Person(ALICE.id, frozenset({"approver"}), frozenset({"media"})), ()),
+    ],
+)
+def test_an_approver_of_its_namespaces_denies_a_plan_and_its_requester_always_may(
+    person: Person, says: tuple[str, ...]
+) -> None:
+    assert may_deny(plan(), person) == says
+
+
+def test_only_its_requester_starts_a_plan_of_low_risk_and_others_may_go_on_with_it() -> None:
+    assert may_run(plan(Risk.LOW), BOB) == ("cli:alice asked for this plan of risk low, and only they may start it",)
+    assert may_run(plan(Risk.LOW), BOB, begun=True) == may_run(plan(Risk.LOW), ALICE) == ()
+    assert may_run(plan(Risk.LOW), Person("U0ALICE", ALICE.roles, also=frozenset({ALICE.id}))) == ()
+    assert may_run(plan(Risk.READ), BOB) == ()
 
 
 def test_until_the_last_moment_an_approval_counts() -> None:
@@ -81,8 +136,8 @@ def test_only_a_critical_plan_is_confirmed_by_typing() -> None:
 @pytest.mark.parametrize(
     ("person", "says"),
     [
-        (Person(ALICE.id, frozenset({"viewer"})), "has not the role responder"),
-        (Person(ALICE.id, frozenset({"approver", "admin"})), "has not the role responder"),
+        (Person(ALICE.id, frozenset({"viewer"})), "does not have the role responder"),
+        (Person(ALICE.id, frozenset({"approver", "admin"})), "does not have the role responder"),
         (Person(ALICE.id, frozenset({"responder"}), frozenset({"shop"})), "no role in namespace search"),
         (BOB, "made for cli:alice, not for cli:bob"),
     ],

@@ -16,10 +16,9 @@ from runbooks.events import Say
 from runbooks.owner import has_died, this_process
 from runbooks.plan import digest
 from runbooks.store import State
-from tests.runbooks.staged import ALICE, BOB, IMAGE, NODES, PODS, Process, Stage, incident, staged
+from tests.runbooks.staged import ALICE, BOB, CAROL, IMAGE, NODES, PODS, Process, Stage, incident, staged
 
 BOOK = "ceph/stale_rbd_lock@1.0.0"
-CAROL = Person("cli:carol", frozenset({"approver"}))
 
 
 def audited(stage: Stage) -> str:
@@ -70,7 +69,7 @@ async def test_after_one_look_the_request_is_refused_with_every_guards_reasons(t
 @pytest.mark.parametrize(
     ("person", "says"),
     [
-        (Person("cli:alice", frozenset({"viewer"})), "has not the role responder"),
+        (Person("cli:alice", frozenset({"viewer"})), "does not have the role responder"),
         (Person("cli:alice"), "is not known here"),
         (Person("cli:alice", frozenset({"responder"}), frozenset({"shop"})), "no role in namespace search"),
         (Person("cli:mallory", frozenset({"responder", "approver"})), "made for cli:alice, not for cli:mallory"),
@@ -107,7 +106,7 @@ async def test_a_plan_that_was_altered_expired_or_made_for_another_cluster_canno
     [
         (ALICE, "node1", "asked for this plan and cannot approve it"),
         (Person("cli:alice", frozenset({"responder", "approver", "admin"})), "node1", "cannot approve it"),
-        (Person("cli:dave", frozenset({"viewer", "admin"})), "node1", "has not the role approver"),
+        (Person("cli:dave", frozenset({"viewer", "admin"})), "node1", "does not have the role approver"),
         (BOB, None, "nothing was typed"),
         (BOB, "node2", "not 'node2'"),
         (Person("cli:bob", frozenset({"approver"}), frozenset({"search"})), "node1", "no role in namespace billing"),
@@ -210,7 +209,7 @@ async def test_an_approver_denies_and_the_requester_takes_back(person: Person, t
 async def test_a_viewer_denies_nothing(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         execution = await stage.requested()
-        with pytest.raises(Refusal, match="has not the role approver"):
+        with pytest.raises(Refusal, match="does not have the role approver"):
             await stage.engine.deny(execution, Person("cli:dave", frozenset({"viewer"})), "no")
         assert stage.now(execution).state is State.WAITING
 
@@ -362,7 +361,8 @@ async def test_another_clusters_engine_neither_approves_nor_runs_nor_goes_on(tmp
         waiting = await stage.requested()
         with pytest.raises(Refusal, match="for cluster sandbox, not for elsewhere"):
             await other.approve(waiting, BOB, "node1")
-        execution = await stage.approved()
+        await stage.engine.approve(waiting, BOB, "node1")
+        execution = stage.now(waiting)
         with pytest.raises(Refusal, match="not for elsewhere"):
             await stage.run(execution, other)
         running = stage.engine.run(execution.id, BOB)

@@ -331,7 +331,7 @@ async def test_of_two_engines_that_begin_at_once_the_slower_one_is_refused(tmp_p
             return take(*what, **how)
 
         slower.store.take = late  # type: ignore[method-assign]
-        with pytest.raises(Refusal, match="is run by faster"):
+        with pytest.raises(Refusal, match="runs already"):
             await stage.run(execution, slower)
         assert stage.now(execution).lease_owner == "faster"
 

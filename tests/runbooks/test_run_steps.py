@@ -24,6 +24,7 @@ from tests.runbooks.hand_made import PARAMS, Incident, node, pod
 
 ALICE = Person("cli:alice", frozenset({"responder"}))
 BOB = Person("cli:bob", frozenset({"approver"}))
+PEOPLE = {one.id: one for one in (ALICE, BOB)}
 
 
 class Api:
@@ -99,13 +100,13 @@ class Ran:
 async def run(world: World, store: Store, *steps: dict[str, Any], between: Callable[[], None] = lambda: None) -> Ran:
     """Ask for these steps, have them approved where they must be, and run them."""
     runbook = book(*steps)
-    engine = Engine("here", world, store, lambda _: runbook)
+    engine = Engine("here", world, store, lambda _: runbook, PEOPLE.__getitem__)
     plan = await engine.plan(runbook, dict(PARAMS), ALICE)
     execution = await engine.request(plan, ALICE)
     if plan.risk.rank > 1:
         await engine.approve(execution, BOB, plan.confirmation)
     between()
-    events = [event async for event in engine.run(execution.id, BOB)]
+    events = [event async for event in engine.run(execution.id, ALICE)]
     ended = store.get(execution.id)
     return Ran(events, ended.state, ended.reason, [(e.step, e.outcome) for e in store.entries(execution.id)])
 
@@ -159,10 +160,10 @@ async def test_an_act_whose_condition_no_longer_holds_is_left_out_and_said_so(wo
         world.incident.nodes[0] = node("node1", "10.0.0.1")
 
     runbook = book({**CORDON, "when": ({"name": "node_is_down"},)}, {"id": "note", "note": "n"})
-    engine = Engine("here", world, store, lambda _: runbook)
+    engine = Engine("here", world, store, lambda _: runbook, PEOPLE.__getitem__)
     execution = await engine.request(await engine.plan(runbook, dict(PARAMS), ALICE), ALICE)
     events = []
-    async for event in engine.run(execution.id, BOB):
+    async for event in engine.run(execution.id, ALICE):
         events.append(event)
         if event.say is Say.BEGUN:
             came_back()
@@ -226,11 +227,11 @@ async def test_a_wait_that_sees_nothing_ends_in_time_and_does_not_go_on_to_act(
     kind: Any, world: World, store: Store
 ) -> None:
     runbook = book({**WAIT, "otherwise": {"id": "wait.otherwise", **DELETE}})
-    engine = Engine("here", world, store, lambda _: runbook)
+    engine = Engine("here", world, store, lambda _: runbook, PEOPLE.__getitem__)
     execution = await engine.request(await engine.plan(runbook, dict(PARAMS), ALICE), ALICE)
     began = world.clock.now()
     events = []
-    async for event in engine.run(execution.id, BOB):
+    async for event in engine.run(execution.id, ALICE):
         events.append(event)
         if (event.step, event.say) == ("wait", Say.BEGUN):
             world.incident.pods[1] = pod("new", "node2")

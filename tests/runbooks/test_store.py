@@ -3,19 +3,22 @@
 import os
 import sqlite3
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from bot.store import open_state
+from runbooks import store as stores
 from runbooks.approval import Approval, Person
 from runbooks.database import StoreError
 from runbooks.model import Risk
 from runbooks.plan import Plan
 from runbooks.situation import Planned
-from runbooks.store import LEASE, OPEN, Lease, LostLease, State, Store
+from runbooks.store import LEASE, OPEN, AlreadyOpen, Execution, Lease, LostLease, State, Store
 from tests.runbooks.conftest import Clock
 from tests.runbooks.hand_made import NOW
 
@@ -29,6 +32,11 @@ def events(store: Store) -> list[str]:
     return [row.event for row in store.audit_rows()]
 
 
+def another(plan: Plan, value: str) -> Plan:
+    """A plan that does the same to something else."""
+    return msgspec.structs.replace(plan, params={"x": value})
+
+
 def test_what_was_asked_for_is_kept_as_it_is(store: Store, plan: Plan) -> None:
     execution = store.create(plan)
     assert store.get(execution.id) == execution
@@ -39,8 +47,8 @@ def test_what_was_asked_for_is_kept_as_it_is(store: Store, plan: Plan) -> None:
 
 def test_history_is_newest_first_and_bounded(store: Store, plan: Plan, clock: Clock) -> None:
     made = []
-    for _ in range(3):
-        made.append(store.create(plan).id)
+    for number in range(3):
+        made.append(store.create(another(plan, str(number))).id)
         clock.forward(1)
     assert [execution.id for execution in store.history()] == made[::-1]
     assert [execution.id for execution in store.history(limit=1)] == made[2:]
@@ -71,6 +79,113 @@ def test_what_has_ended_stays_as_it_is(store: Store, plan: Plan) -> None:
         assert store.get(execution.id).ended == NOW
 
 
+def test_of_two_that_do_the_same_the_second_one_is_not_kept_until_the_first_has_ended(store: Store, plan: Plan) -> None:
+    for state in State:
+        first = store.create(plan)
+        store.move(first.id, state, "cli:bob")
+        if state.ended:
+            continue
+        later = msgspec.structs.replace(plan, version="2.0.0", requester="cli:bob", hash="0")
+        with pytest.raises(AlreadyOpen, match=f"{first.id} does the same and is {state}: it comes first"):
+            store.create(later)
+        for other in ({"cluster": "elsewhere"}, {"runbook": "a/c"}, {"params": {"x": "z"}}):
+            store.move(store.create(msgspec.structs.replace(plan, **other)).id, State.DENIED, "cli:bob")
+        store.move(first.id, State.FAILED, "cli:bob")
+    assert events(store)[0] == "requested"
+
+
+def test_two_requests_that_both_saw_none_are_told_apart_by_the_index(
+    store: Store, plan: Plan, monkeypatch: Any
+) -> None:
+    """As in PostgreSQL, where two transactions look at the same time."""
+    first = store.create(plan)
+    insist, asked = stores._insist_on_none, []
+
+    def blind(connection: Any, key: str) -> None:
+        asked.append(key)
+        if len(asked) > 1:
+            insist(connection, key)
+
+    monkeypatch.setattr(stores, "_insist_on_none", blind)
+    with pytest.raises(AlreadyOpen) as caught:
+        store.create(plan)
+    assert (caught.value.execution, caught.value.state) == (first.id, State.WAITING)
+    assert (len(asked), events(store)) == (2, ["requested"])
+
+
+def test_of_two_who_ask_for_the_same_at_once_one_gets_it(
+    store: Store, plan: Plan, tmp_path: Path, clock: Clock
+) -> None:
+    other = open_state(f"sqlite:///{tmp_path}/state.db", clock.now).runbooks
+    raised = at_once(lambda: store.create(plan), lambda: other.create(plan))
+    assert sorted(type(error).__name__ for error in raised) == ["AlreadyOpen", "NoneType"]
+    other.engine.dispose()
+
+
+def test_one_that_expired_before_it_began_does_not_stand_in_the_way(store: Store, plan: Plan, clock: Clock) -> None:
+    for state in (State.WAITING, State.APPROVED):
+        first = store.create(msgspec.structs.replace(plan, expires=clock.now() + timedelta(minutes=15)))
+        store.move(first.id, state, "cli:bob")
+        clock.forward(15 * 60 - 1)
+        with pytest.raises(AlreadyOpen):
+            store.create(plan)
+        clock.forward(1)
+        second = store.create(plan)
+        assert (store.get(first.id).state, store.get(first.id).ended) == (State.VOID, clock.now())
+        assert store.get(first.id).reason == f"it expired at {clock.now():%H:%M:%S} UTC"
+        assert events(store)[-2:] == ["void", "requested"]
+        store.move(second.id, State.DONE, "cli:bob")
+
+
+def begun(store: Store, plan: Plan, value: str) -> tuple[Execution, Lease]:
+    """An execution that has acted."""
+    execution = store.create(another(plan, value))
+    lease = store.take(execution.id, "me")
+    store.conclude(lease, store.intend(lease, "cordon", ACT, ()), "done", None)
+    return execution, lease
+
+
+def test_what_has_begun_does_not_expire_and_stands_in_the_way(store: Store, plan: Plan, clock: Clock) -> None:
+    waiting = store.create(plan)
+    running, _ = begun(store, plan, "running")
+    between, lease = begun(store, plan, "between")
+    store.leave(lease)
+    assert store.get(between.id).state is State.APPROVED
+    clock.forward(15 * 60 - 1)
+    assert store.expire(clock.now()) == ()
+    clock.forward(1)
+    assert store.expire(clock.now()) == (waiting.id,)
+    assert store.get(waiting.id).reason == "it expired at 03:35:00 UTC"
+    assert events(store)[-1] == "void"
+    assert store.expire(clock.now()) == ()
+    for execution in (running, between):
+        assert not store.get(execution.id).state.ended
+        with pytest.raises(AlreadyOpen):
+            store.create(execution.plan)
+
+
+def test_what_is_kept_besides_a_request_is_kept_with_it_or_not_at_all(store: Store, plan: Plan) -> None:
+    told: list[Execution] = []
+
+    def beside(connection: Connection, execution: Execution) -> None:
+        connection.execute(
+            text("INSERT INTO approvals VALUES (:id, 'p', '[]', '[]', 'h', null, 'x')"), {"id": "beside"}
+        )
+        told.append(execution)
+
+    def fails(connection: Connection, execution: Execution) -> None:
+        beside(connection, execution)
+        raise LookupError("the message is gone")
+
+    with pytest.raises(LookupError, match="the message is gone"):
+        store.create(plan, fails)
+    assert (store.history(), store.audit_rows()) == ((), ())
+    made = store.create(plan, beside)
+    assert told[-1] == made == store.get(made.id)
+    with store.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM approvals")) == 1
+
+
 def test_a_state_is_left_only_from_where_it_was_looked_at(store: Store, plan: Plan) -> None:
     execution = store.create(plan)
     store.take(execution.id, "me")
@@ -89,7 +204,7 @@ def test_a_lease_is_one_runners_until_it_ends(store: Store, plan: Plan, clock: C
     first = store.take(execution.id, "first")
     assert store.get(execution.id).state is State.RUNNING
     for owner in ("first", "second"):
-        with pytest.raises(LostLease, match="is run by first"):
+        with pytest.raises(LostLease, match="runs already"):
             store.take(execution.id, owner)
     clock.forward(LEASE.total_seconds() - 1)
     store.renew(first)
@@ -98,6 +213,21 @@ def test_a_lease_is_one_runners_until_it_ends(store: Store, plan: Plan, clock: C
         store.take(execution.id, "second")
     clock.forward(2)
     assert store.take(execution.id, "second").token > first.token
+
+
+def test_who_comes_too_late_is_told_so_without_the_name_of_a_process(
+    store: Store, plan: Plan, monkeypatch: Any
+) -> None:
+    execution = store.create(plan)
+    before = store.get(execution.id)
+    store.take(execution.id, "vm:4026531836:1043:77")
+    for stale in (False, True):
+        if stale:
+            monkeypatch.setattr(store, "get", lambda _: before)
+        with pytest.raises(LostLease) as caught:
+            store.take(execution.id, "second")
+        assert str(caught.value) == f"{execution.id} runs already"
+    assert "vm:4026531836:1043:77" in store.audit_rows()[-1].detail
 
 
 def test_a_dead_owners_lease_ends_at_once(store: Store, plan: Plan) -> None:
@@ -169,7 +299,7 @@ def test_what_is_denied_while_it_is_being_taken_is_not_run(store: Store, plan: P
 
 
 def test_a_dead_runners_execution_is_in_doubt_with_an_open_intent_and_else_approved(store: Store, plan: Plan) -> None:
-    open_one, between = store.create(plan), store.create(plan)
+    open_one, between = store.create(plan), store.create(another(plan, "z"))
     store.intend(store.take(open_one.id, "dead"), "cordon", ACT, ())
     lease = store.take(between.id, "dead")
     store.conclude(lease, store.intend(lease, "cordon", ACT, ()), "done", None)
@@ -251,7 +381,7 @@ def test_a_write_whose_audit_row_fails_is_not_done_either(store: Store, plan: Pl
         lambda: store.intend(lease, "cordon", ACT, ()),
         lambda: store.move(execution.id, State.DENIED, "cli:bob"),
         lambda: store.approve(execution.id, Approval(BOB, plan.hash, None, NOW)),
-        lambda: store.create(plan),
+        lambda: store.create(another(plan, "z")),
     ):
         with pytest.raises(StoreError):
             write()
@@ -314,6 +444,7 @@ def test_of_two_who_take_a_lease_at_once_one_gets_it(store: Store, plan: Plan, t
         raised = at_once(lambda e=execution: store.take(e.id, "one"), lambda e=execution: other.take(e.id, "two"))
         assert sorted(type(error).__name__ for error in raised) == ["LostLease", "NoneType"]
         assert store.get(execution.id).fencing_token == 1
+        store.move(execution.id, State.DONE, "cli:bob")
     assert store.audit_fault() is None
     other.engine.dispose()
 

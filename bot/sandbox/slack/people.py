@@ -133,8 +133,12 @@ class Person:
         raise NotSeen(f"{self.name} waited {timeout:g} s for {text!r} in #{self._name(channel)}; there is:\n{there}")
 
     def messages(self, channel: str) -> tuple[Message, ...]:
-        """All messages of the channel that are shown to this person."""
-        return tuple(m for m in self._workspace.state.messages(channel) if m.has_reader(self.id))
+        """All messages of the channel that are shown to this person. Nobody reads another's direct conversation."""
+        state = self._workspace.state
+        known = state.channels.get(channel)
+        if known is not None and known.with_user not in (None, self.id):
+            return ()
+        return tuple(m for m in state.messages(channel) if m.has_reader(self.id))
 
     async def sees_modal(self, text: str = "", timeout: float = 5.0) -> View:
         """The modal on top for this person, once it says `text` in its title or content.

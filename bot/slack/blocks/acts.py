@@ -60,6 +60,7 @@ def targets(plan: Plan, room: int = kit.ROOM) -> list[str]:
     lines = []
     for number, act in enumerate(plan.acts, 1):
         lines.append(f"{number}. *{words(act.says)}*  [{act.risk}]")
+        lines += [f"        fences {code(cut(str(entry), 120))}" for entry in act.effect.get("entries", ())]
         lines += [f"        on {target(each)}" for each in act.targets]
     return kit.fitting(lines, _more_targets(plan), room)
 
@@ -131,6 +132,14 @@ def guards(plan: Plan) -> str:
     names = list(dict.fromkeys(words(ruling.guard, 60) for ruling in against or asked))
     shown = ", ".join(kit.fitting(names, lambda n: f"{n} more", 800))
     return f"{'against it' if against else 'all guards say yes'}: {shown}"
+
+
+def guards_counted(plan: Plan) -> str:
+    """The same for those who have read the plan: how many there are, as long as none is against it."""
+    asked = [ruling for step in plan.steps for ruling in _rulings(step)]
+    if not asked or any(ruling.answer is not Answer.ALLOWED for ruling in asked):
+        return guards(plan)
+    return f"all {len({ruling.guard for ruling in asked})} say yes"
 
 
 def _rulings(step: PlannedStep) -> list[Judged]:

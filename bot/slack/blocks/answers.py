@@ -6,10 +6,12 @@ What could not be seen never looks like what is in order.
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
+
 from bot import answers as documents
 from bot.answers import Json
 from bot.diagnose import Diagnosis
-from bot.incidents import Answer, Incident
+from bot.incidents import Answer, Incident, IncidentState, same
 from bot.slack.blocks import kit
 from bot.slack.blocks.text import SENTENCE, code, cut, escaped, words
 from bot.slack.words import Button, Click
@@ -17,7 +19,7 @@ from bot.store.messages import Content
 from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts.ceph import LOCKS
 from diagnostics.facts.holders import CLAIM_USERS, NODES
-from diagnostics.model import Finding, Outcome, Severity, Status
+from diagnostics.model import Finding, Outcome, Severity, Status, Subject
 from runbooks.model import Runbook, RunbookStatus
 
 SEVERITIES = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
@@ -48,7 +50,8 @@ def answer(found: Answer) -> Content:
     if found.status is Status.OK:
         return kit.content(f"ok: {what}: {says}", kit.section(f"🟢 *ok*  {what}: {says}"))
     if found.status is Status.FOUND:
-        return kit.content(f"{what}: {says}", kit.section(f"{mark_of(finding)} *{what}*: {says}"))
+        about = words(told(finding.subject, finding.summary), 2 * SENTENCE)
+        return kit.content(about, kit.section(f"{mark_of(finding)} {about}"))
     others = [f"Not seen: {words(why)}" for why in finding.unseen if why != finding.summary]
     return kit.content(
         f"unknown: {what} could not be seen: {says}",
@@ -236,12 +239,42 @@ def refusal(what: str, reasons: Sequence[str]) -> Content:
 
 
 def pointer(incident: Incident, permalink: str | None) -> Content:
-    """Where an incident is told of already."""
+    """Where an incident is told of already, and how it stands: not everybody who asks can read there."""
     name = words(incident.id, 80)
-    where = f"<{permalink}|told of there>" if permalink and _is_link(permalink) else "told of in its own message"
+    link = permalink.replace("&", "&amp;") if permalink and _is_link(permalink) else None
+    where = f"<{link}|told of there>" if link else "told of in its own message"
     said = f"This is incident {name}"
-    return kit.content(f"{said}, {where}", kit.section(f"{said}, {where}."))
+    mark, word = standing(incident)
+    over = incident.state is IncidentState.RESOLVED and incident.note
+    about = told(incident.subject, incident.note if over else told_of(incident).summary)
+    stands = f"{mark} {word}: {words(about, 2 * SENTENCE)}"
+    return kit.content(f"{said}, {where}. {stands}", kit.section(f"{said}, {where}.\n{stands}"))
+
+
+def standing(what: Incident) -> tuple[str, str]:
+    """How an incident stands: its colour, and in a word."""
+    if what.state is IncidentState.RESOLVED:
+        return "🟢", "Resolved"
+    if what.answer.status is Status.UNKNOWN:
+        return "❔", "Unknown"
+    severity = what.answer.finding.severity or Severity.WARNING
+    return SEVERITIES[severity], severity.value.capitalize()
+
+
+def told_of(what: Incident) -> Finding:
+    """The finding that an incident is told by; of what was found about a thing that has left it, only the root stays."""
+    found = what.answer.finding
+    if same(found.subject, what.subject):
+        return found
+    says = f"it was found to wait for the same as {found.subject}, which has left this incident"
+    return msgspec.structs.replace(found, subject=what.subject, summary=says, chain=found.chain[-1:])
+
+
+def told(subject: Subject, says: str) -> str:
+    """A sentence about something, which names it once: many begin with its name."""
+    name = str(subject).removeprefix(f"{subject.kind} ")
+    return f"{subject.kind} {says}" if says.startswith(f"{name} ") else f"{subject}: {says}"
 
 
 def _is_link(text: str) -> bool:
-    return text.startswith("https://") and len(text) <= 1000 and not set(text) & set("<>| \n`")
+    return text.startswith(("https://", "http://")) and len(text) <= 1000 and not set(text) & set("<>| \n`")

@@ -3,33 +3,35 @@
 import shlex
 
 from bot.answers import moment
-from bot.incidents import Incident, IncidentState
-from bot.slack.blocks import kit
-from bot.slack.blocks.answers import SEVERITIES, root_word
+from bot.incidents import Incident, IncidentState, same
+from bot.slack.blocks import kit, progress
+from bot.slack.blocks.answers import root_word, standing, told_of
 from bot.slack.blocks.kit import Json
-from bot.slack.blocks.progress import Run, clock, named, notes, notes_that_stay, standing, step_lines
+from bot.slack.blocks.progress import Run, clock, named, notes, notes_that_stay, step_lines
 from bot.slack.blocks.text import SENTENCE, code, cut, escaped, words
 from bot.slack.words import Button, Click, offer_name
 from bot.store.messages import Content
-from diagnostics.model import Evidence, Finding, Link, Severity, Status
+from diagnostics.model import Evidence, Finding, Link
 from runbooks.offers import Offer
 from runbooks.store import State
 
 __all__ = ["Run", "evidence", "incident"]
 
 _MOST_OFFERS = 5
+_MOST_OTHERS = 5
 
 
 def incident(what: Incident, run: Run | None) -> Content:
     """The message of an incident; `run` is the latest execution that was asked for in it."""
-    finding = what.answer.finding
-    mark, word = _state(what)
+    finding = told_of(what)
+    mark, word = standing(what)
     over = what.state is IncidentState.RESOLVED
     says = words(finding.summary, 2 * SENTENCE)
-    told: list[Json] = [kit.section(f"🟢 *Resolved*: {words(what.note, 2 * SENTENCE)}")] if over and what.note else []
-    told.append(kit.section(f"_It was:_ {says}" if over else f"*{says}*"))
+    told: list[Json] = [kit.section(f"*{words(what.note, 2 * SENTENCE)}*")] if over and what.note else []
+    more = _more(what)
+    told.append(kit.section(f"_It was:_ {says}" if over else f"*{says}*{more and chr(10)}{more}"))
     return kit.content(
-        f"{mark} {word}: {says}" + (f" ({words(what.note)})" if over and what.note else ""),
+        f"{mark} {word}: {says}{more and ', '}{more}" + (f" ({words(what.note)})" if over and what.note else ""),
         kit.header(f"{mark} {word}: {cut(str(what.subject), 110)}"),
         told,
         kit.paragraphs(_chain(finding)[-1:] if over else _chain(finding)),
@@ -43,13 +45,11 @@ def incident(what: Incident, run: Run | None) -> Content:
     )
 
 
-def _state(what: Incident) -> tuple[str, str]:
-    if what.state is IncidentState.RESOLVED:
-        return "🟢", "Resolved"
-    if what.answer.status is Status.UNKNOWN:
-        return "❔", "Unknown"
-    severity = what.answer.finding.severity or Severity.WARNING
-    return SEVERITIES[severity], severity.value.capitalize()
+def _more(what: Incident) -> str:
+    """What else waits for the same root: `and 2 more: billing/ledger-0, media/reports-0`."""
+    names = [str(each).removeprefix(f"{each.kind} ") for each in what.others]
+    shown = [words(name, 120) for name in names[:_MOST_OTHERS]]
+    return f"and {len(names)} more: {', '.join(shown)}{', …' * (len(names) > _MOST_OTHERS)}" if names else ""
 
 
 def _chain(finding: Finding) -> list[str]:
@@ -79,7 +79,7 @@ def _execution(run: Run | None, *, over: bool) -> list[Json]:
     """How the latest execution stands, and its steps once it has begun; afterwards only what stays of it."""
     if run is None:
         return []
-    lines = [f"{standing(run)}  ({code(run.execution.id)}, {named(run.execution.plan)})"]
+    lines = [f"{progress.standing(run)}  ({code(run.execution.id)}, {named(run.execution.plan)})"]
     if run.begun:
         lines += kit.fitting(
             notes_that_stay(run) if over else step_lines(run),
@@ -98,7 +98,7 @@ def _buttons(what: Incident, run: Run | None) -> list[Json]:
     """What can be done now. No fix is planned beside one that is open, nor for what is over."""
     click = Click(incident=what.id)
     looks = (kit.button(Button.SHOW_EVIDENCE, click), kit.button(Button.WHY, click))
-    offers = what.answer.offers
+    offers = what.answer.offers if same(what.answer.finding.subject, what.subject) else ()
     busy = run is not None and not run.execution.state.ended and not (
         run.execution.state is State.WAITING and run.expired
     )  # fmt: skip
@@ -123,7 +123,8 @@ def _offer(offer: Offer) -> str:
 
 def evidence(what: Incident) -> Content:
     """What proves an incident: every link with its evidence, what was not seen, and what changed lately."""
-    finding, changes = what.answer.finding, what.answer.changes
+    finding, changes = told_of(what), what.answer.changes
+    seen = what.answer.looked or what.updated
     lines = [line for link in finding.chain for line in _proofs(link)]
     shown = kit.fitting(
         lines, lambda n: f"and {n} more lines: `unstick why` on the command line shows all", 3 * kit.ROOM
@@ -132,8 +133,8 @@ def evidence(what: Incident) -> Content:
     lately = kit.fitting(lately, lambda n: f"and {n} more changes: `unstick why` shows all", kit.ROOM // 2)
     name = words(str(finding.subject))
     return kit.content(
-        f"Evidence for {name}, as of {clock(what.updated)}",
-        kit.section(f"*Evidence* for {name}, as of {moment(what.updated)}"),
+        f"Evidence for {name}, as of the last look that found it, {clock(seen)}",
+        kit.section(f"*Evidence* for {name}, as of the last look that found it, {moment(seen)}"),
         kit.paragraphs(shown or ["No evidence was kept with what was found."]),
         kit.paragraphs(_unseen(finding)),
         kit.paragraphs(["*What changed lately*", *lately] if lately else []),

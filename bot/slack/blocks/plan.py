@@ -35,7 +35,7 @@ def plan(shown: ShownPlan, changed: Sequence[str] = ()) -> Content:
         told = kit.paragraphs(["🔁 *Looked again: it is not the plan that was shown before*", *more])
     if made.refusals:
         return kit.content(f"Refused: {_title(made)}: {words(made.refusals[0])}", told, _refused(made))
-    ask = kit.button(Button.REQUEST_APPROVAL, Click(plan=shown.id), "primary")
+    ask = kit.button(Button.REQUEST_APPROVAL, Click(plan=shown.id, plan_hash=made.hash), "primary")
     return kit.content(f"Plan: {_title(made)}, risk {made.risk}", told, _body(made), kit.actions(ask))
 
 
@@ -136,7 +136,7 @@ def _done(run: Run) -> list[Json]:
 def _small_print(run: Run) -> list[Json]:
     """What the guards said, while somebody has to judge; who approved, where it did not come to a good end."""
     if run.execution.state is State.WAITING:
-        return [kit.context(f"{acts.guards(run.execution.plan)}; they are asked again before every act")]
+        return [kit.context(f"{acts.guards_counted(run.execution.plan)}; they are asked again before every act")]
     if run.approvals and run.execution.state in (State.FAILED, State.VOID, State.DENIED):
         return [kit.context(f"It was approved by {people(run.approvals)}")]
     return []

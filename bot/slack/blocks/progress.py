@@ -45,6 +45,12 @@ class Run:
         return self.execution.state is State.WAITING and not self.expired and not self.decision.allowed
 
     @property
+    def turned_away(self) -> str:
+        """Why it was not run when it was about to be; "" where nothing stood in the way."""
+        last = self.steps[-1] if self.steps else None
+        return last.text if last is not None and not last.step and last.say is Say.REFUSED else ""
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is to be gone on with by somebody."""
         state = self.execution.state
@@ -131,6 +137,8 @@ def standing(run: Run) -> str:
     by = f" by {people(run.approvals)}" if run.approvals else ""
     if state is State.WAITING:
         return _waiting(run)
+    if state is State.APPROVED and run.turned_away:
+        return f"⏸️ *Approved{by}, and not run*: {words(run.turned_away, 2 * SENTENCE)}. {go_on(execution)}"
     if run.interrupted:
         what = "❔ *In doubt*" if state is State.IN_DOUBT else f"⏸️ *Approved{by}, and interrupted*"
         return f"{what}{reason}. {go_on(execution)}"
@@ -162,6 +170,8 @@ def _denial(run: Run) -> str:
     if not said.startswith("denied by "):
         who, colon, why = "", ": " if run.execution.reason else "", run.execution.reason
     by = f" by {mention(who)}" if who else ""
+    if who == run.execution.plan.requester:
+        by = f", withdrawn by {mention(who)}"
     return f"{by}{colon}{words(why, 2 * SENTENCE)}"
 
 

@@ -3,25 +3,30 @@
 It must never say that nothing is stuck when something could not be looked at.
 """
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from bot.reports import Blind, HealthReport, Trouble
+from bot.slack.blocks.answers import SEVERITIES
+from bot.slack.blocks.answers import told as named_once
 from bot.slack.blocks.kit import SENTENCE, content, context, fitting, paragraphs, section
 from bot.slack.blocks.text import code, cut, escaped
 from bot.slack.words import COMMAND
 from bot.store.messages import Content
-from diagnostics.model import Severity
+from diagnostics.model import lasting, quoted
 
 _MOST = 20
-_MARKS = {Severity.CRITICAL: ":red_circle:", Severity.WARNING: ":large_orange_circle:", Severity.INFO: ":white_circle:"}
 _LONGEST_NAME = 100
 _LONGEST_SMALL_PRINT = 1000
+_WORTH_TELLING = timedelta(minutes=1)
 
 
 def report(what: HealthReport, name: str) -> Content:
     """The message of a scheduled report; `name` is the schedule's. Within Slack's limits, whatever the report holds."""
-    headline = f"Health of {_short(what.cluster, _LONGEST_NAME)}: {_headline(what)}"
+    headline = f"Health of {_short(what.cluster, _LONGEST_NAME)}{_within(what)}: {_headline(what)}"
     return content(
         headline,
         section(f"*{headline}*"),
@@ -29,10 +34,18 @@ def report(what: HealthReport, name: str) -> Content:
         _part("Changed", [_noted(trouble) for trouble in what.changed], room=1500),
         _part("Resolved", [_plain(trouble) for trouble in what.resolved], room=1500),
         _part("Could not be judged this time", _unjudged(what), room=1500),
-        _part("Could not be looked at", [_blind(blind) for blind in what.unseen], room=1800),
+        _part("Could not be looked at", _blind(what.unseen), room=1800),
         _part("Still there", [_aged(trouble, what.taken_at) for trouble in what.still], room=800),
         context(cut(_small_print(what, name), _LONGEST_SMALL_PRINT)),
     )
+
+
+def _within(what: HealthReport) -> str:
+    """Where was looked, if not everywhere."""
+    if not what.namespaces:
+        return ""
+    named = _short(quoted(what.namespaces), _LONGEST_NAME)
+    return f", {'namespace' if len(what.namespaces) == 1 else 'namespaces'} {named} only"
 
 
 def _headline(what: HealthReport) -> str:
@@ -76,11 +89,18 @@ def _short(text: str, limit: int = SENTENCE) -> str:
 
 
 def _plain(trouble: Trouble) -> str:
-    return f"• {_short(str(trouble.subject))}: {_short(trouble.summary)}"
+    return f"• {_sentence(trouble)}"
 
 
 def _found(trouble: Trouble) -> str:
-    return f"{_MARKS[trouble.severity]} {_short(str(trouble.subject))}: {_short(trouble.summary)}"
+    return f"{SEVERITIES[trouble.severity]} {_sentence(trouble)}"
+
+
+def _sentence(trouble: Trouble) -> str:
+    subject, limit = trouble.subject, 2 * SENTENCE
+    return _short(
+        named_once(msgspec.structs.replace(subject, name=cut(subject.name, SENTENCE)), trouble.summary), limit
+    )
 
 
 def _noted(trouble: Trouble) -> str:
@@ -89,14 +109,8 @@ def _noted(trouble: Trouble) -> str:
 
 def _aged(trouble: Trouble, now: datetime) -> str:
     """What is still there: shortly, since everybody was told."""
-    return f"{_found(trouble)} (for {_age((now - trouble.first_seen).total_seconds())})"
-
-
-def _age(seconds: float) -> str:
-    minutes = int(seconds) // 60
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} days"
+    age = now - trouble.first_seen
+    return _found(trouble) + (f" (for {lasting(age)})" if age >= _WORTH_TELLING else "")
 
 
 def _unjudged(what: HealthReport) -> list[str]:
@@ -107,14 +121,19 @@ def _unjudged(what: HealthReport) -> list[str]:
     return told
 
 
-def _blind(blind: Blind) -> str:
-    return f"• {_short(blind.check)}{' (in part)' if blind.partly else ''}: {_short(blind.reason)}"
+def _blind(unseen: Iterable[Blind]) -> list[str]:
+    """Each reason once, with the checks that it blinds."""
+    checks: dict[str, list[str]] = {}
+    for blind in unseen:
+        checks.setdefault(blind.reason, []).append(f"{_short(blind.check)}{' (in part)' if blind.partly else ''}")
+    return [f"• {cut(quoted(blinded), 2 * SENTENCE)}: {_short(reason)}" for reason, blinded in checks.items()]
 
 
 def _small_print(what: HealthReport, name: str) -> str:
     """How much was looked at, what is not configured, what it was compared with, and how to ask further."""
     read = ", ".join(f"{count} {escaped(kind)}" for kind, count in sorted(what.scanned.items()))
-    told = [f"Schedule {_short(name, _LONGEST_NAME)}", f"{_checks(what.checks)} looked at {read or 'all they look at'}"]
+    looked = f"{_checks(what.checks)} looked at {read or 'all they look at'}" if what.checks else "no check could look"
+    told = [f"Schedule {_short(name, _LONGEST_NAME)}", looked]
     if what.skipped:
         reasons = "; ".join(dict.fromkeys(blind.reason for blind in what.skipped))
         told.append(f"not configured for {_checks(len(what.skipped))}: {_short(reasons)}")

@@ -12,7 +12,7 @@ from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
 from diagnostics.facts.kubernetes import PODS
 from diagnostics.facts.resources import Pod
-from diagnostics.model import Finding, Severity, Unseen
+from diagnostics.model import Finding, Severity, Unseen, lasting
 
 # An ordinary start takes seconds; a pull of a large image may take longer, but by then it says so in an event.
 GRACE = timedelta(seconds=60)
@@ -27,15 +27,20 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
     pods = snapshot.seen(PODS)
     for pod in pods.full if pods else ():
         since = pod.waiting_since
-        if not _stuck(pod) or pod.metadata.deletion_timestamp is not None:
+        ends = pod.metadata.deletion_timestamp
+        if not _stuck(pod):
             continue
-        if since is None:
+        if ends is not None:
+            if snapshot.taken_at - ends > GRACE:
+                told = f"it is Terminating since {ends:%Y-%m-%dT%H:%M:%SZ}, and what it waited for is not looked into"
+                yield Unseen(str(pod.subject), told)
+        elif since is None:
             yield Unseen(str(pod.subject), "neither PodScheduled nor startTime says since when it waits")
         elif snapshot.taken_at - since > GRACE:
-            waited = int((snapshot.taken_at - since).total_seconds())
+            waited = lasting(snapshot.taken_at - since)
             yield Finding(
                 subject=pod.subject,
-                summary=f"{pod.metadata.namespace}/{pod.metadata.name} has been in ContainerCreating for {waited} s "
+                summary=f"{pod.metadata.namespace}/{pod.metadata.name} has been in ContainerCreating for {waited} "
                 f"on node {pod.spec.node_name}",
                 since=since,
             )

@@ -17,6 +17,11 @@
 {{- if and .Values.ceph.existingSecret (not (contains "/etc/ceph/" $config)) }}
 {{- fail "ceph.existingSecret is mounted at /etc/ceph, but config does not use it: set `ceph: {conf: /etc/ceph/ceph.conf, user: client.NAME}` for a cluster." }}
 {{- end }}
+{{- range $name, $cluster := .Values.config.clusters }}
+{{- if and $cluster.ceph (not $.Values.ceph.existingSecret) }}
+{{- fail (printf "config.clusters.%s names a Ceph, but ceph.existingSecret is not set: create a Secret with its ceph.conf and keyrings, and name it." $name) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.remediate.enabled (not .Values.remediate.kubeconfigSecret) }}
 {{- fail "remediate.enabled needs remediate.kubeconfigSecret: name a Secret with the key `kubeconfig`." }}
 {{- end }}

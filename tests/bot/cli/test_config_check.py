@@ -1,5 +1,9 @@
 """`unstick config check` says what would be used and whether it answers, without changing anything."""
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
 from tests.bot.cli.test_bad_input import refused
 from tests.bot.cli.world import Run, World
 
@@ -13,7 +17,7 @@ def test_a_configuration_that_works_is_0_and_names_every_part(world: World) -> N
     assert set(parts) == {"kubernetes", "kubernetes (remediate)", "ceph", "ceph (remediate)"}
     assert world.sandbox.api.url in parts["kubernetes"]["uses"]
     assert world.sandbox.ceph.fsid in parts["ceph"]["uses"]
-    assert ran.json["you"] == {"id": "cli:alice", "roles": ["responder"], "namespaces": []}
+    assert ran.json["you"] == {"id": "cli:alice", "also": [], "roles": ["responder"], "namespaces": []}
 
 
 def test_its_words_name_people_and_places(world: World) -> None:
@@ -48,6 +52,98 @@ def test_what_is_wrong_is_2_and_leaves_the_other_clusters_tried(world: World) ->
     assert {(part["cluster"], part["status"]) for part in ran.json["parts"]} == {("sandbox", "ok"), ("typo", "wrong")}
     assert world.run("config", "check", "--cluster", "sandbox").code == 0
     refused(world.run("config", "check", "--cluster", "gone"), 2, "'gone'")
+
+
+def test_a_ceph_conf_that_is_missing_leaves_kubernetes_tried(world: World) -> None:
+    world.cluster["ceph"]["conf"] = "/no/such/ceph.conf"
+    world.configure()
+    ran = world.run("config", "check", "-o", "json")
+    assert ran.code == 2
+    parts = {part["part"]: part for part in ran.json["parts"]}
+    assert {name: part["status"] for name, part in parts.items()} == {
+        "kubernetes": "ok", "kubernetes (remediate)": "ok", "ceph": "wrong",
+    }  # fmt: skip
+    assert "/no/such/ceph.conf does not exist" in parts["ceph"]["reason"]
+
+
+@pytest.mark.parametrize("below", ["unstick.yaml/state.db", "unstick.yaml/deep/er/state.db", "."])
+def test_a_state_that_cannot_be_made_is_wrong_and_2(world: World, below: str) -> None:
+    world.settings["state"] = str(world.folder / below)
+    world.configure()
+    before = sorted(world.folder.rglob("*"))
+    ran = world.run("config", "check", "-o", "json")
+    assert ran.code == 2
+    assert "name another with `state`" in ran.json["state_fault"]
+    assert "state: wrong" in world.run("config", "check").out
+    assert sorted(world.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("state", ["psql://unstick:hunter2@db/unstick", "://unstick:hunter2@db"])
+def test_an_address_of_no_database_is_wrong_and_2(world: World, state: str) -> None:
+    world.settings["state"] = state
+    world.configure()
+    ran = world.run("config", "check")
+    assert ran.code == 2
+    assert "neither a path nor the address of a database" in ran.out
+    assert "hunter2" not in ran.out + ran.err
+
+
+def test_a_state_that_could_be_made_is_not_made(world: World) -> None:
+    world.settings["state"] = str(world.folder / "deep" / "er" / "state.db")
+    world.configure()
+    ran = world.run("config", "check", "-o", "json")
+    assert (ran.code, ran.json["state_fault"]) == (0, None)
+    assert not (world.folder / "deep").exists()
+
+
+def test_slack_is_told_by_its_channel_and_by_which_tokens_are_set(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-hush")
+    monkeypatch.delenv("SLACK_APP_TOKEN", raising=False)
+    world.settings["slack"] = {"channel": "C024BE7LR"}
+    world.configure()
+    ran, text = world.run("config", "check", "-o", "json"), world.run("config", "check")
+    assert ran.json["slack"] == {
+        "channel": "C024BE7LR", "tokens": {"SLACK_BOT_TOKEN": True, "SLACK_APP_TOKEN": False},
+    }  # fmt: skip
+    assert "slack: channel C024BE7LR, SLACK_BOT_TOKEN set, SLACK_APP_TOKEN not set" in text.out
+    assert "hush" not in ran.out + ran.err + text.out + text.err
+
+
+def test_each_schedule_is_told_with_its_next_firing_in_its_own_time_zone(world: World) -> None:
+    world.settings["schedules"] = {"morning": {"cron": "0 8 * * *", "timezone": "Asia/Tokyo", "channel": "C024BE7LR"}}
+    world.configure()
+    [told] = world.run("config", "check", "-o", "json").json["schedules"]
+    fires = datetime.fromisoformat(told.pop("next"))
+    assert told == {"name": "morning", "channel": "C024BE7LR", "cluster": "sandbox"}
+    assert (fires.hour, fires.minute, fires.utcoffset()) == (8, 0, timedelta(hours=9))
+    assert timedelta(0) < fires - datetime.now(UTC) + timedelta(minutes=1) < timedelta(days=1, minutes=2)
+    assert (
+        f"schedule morning: next at {fires.isoformat()}, of sandbox, in C024BE7LR" in world.run("config", "check").out
+    )
+
+
+def test_the_other_ids_of_a_person_are_told(world: World) -> None:
+    world.settings["people"]["cli:bob"]["also"] = ["U0G9QF9C6"]
+    world.configure()
+    assert world.run("config", "check", "-o", "json").json["people"][1]["also"] == ["U0G9QF9C6"]
+    assert "cli:bob (also U0G9QF9C6): approver" in world.run("config", "check").out
+
+
+def test_nobody_who_may_approve_is_worth_a_warning(world: World) -> None:
+    assert world.run("config", "check", "-o", "json").json["warnings"] == []
+    del world.settings["people"]["cli:bob"]
+    world.configure()
+    ran = world.run("config", "check")
+    assert ran.code == 0
+    assert "warning: nobody has the role approver" in ran.out
+
+
+def test_a_schedule_of_a_cluster_that_does_not_exist_is_refused(world: World) -> None:
+    world.settings["schedules"] = {"morning": {"cron": "0 8 * * *", "channel": "C024BE7LR", "cluster": "sandbx"}}
+    world.configure()
+    refused(world.run("config", "check"), 2, "schedules.morning.cluster: there is no cluster 'sandbx'", "'sandbox'")
 
 
 def test_a_password_in_the_address_of_the_state_is_not_shown(world: World) -> None:

@@ -1,9 +1,12 @@
 """Exit codes: 1 found at or above --fail-on, or refused; 2 usage; 3 could not look; 0 otherwise. 1 beats 3."""
 
+import copy
+
 import pytest
 
-from bot.sandbox.kubernetes.incident import DEAD_NODE
-from tests.bot.cli.world import STUCK, World
+from bot.sandbox.kubernetes.incident import DEAD_NODE, NAMESPACE, STUCK_POD
+from bot.sandbox.kubernetes.resources import PODS
+from tests.bot.cli.world import STUCK, Json, World
 
 QUIET = ("--check", "storage/pods_stuck_creating", "-n", "shop")
 
@@ -61,6 +64,39 @@ def test_where_everything_is_skipped_a_person_is_told_that_nothing_was_looked_at
 def test_why_exits_with_1_for_found_and_0_for_healthy(world: World) -> None:
     assert world.run("why", *STUCK).code == 1
     assert world.run("why", "pod/reports-0", "-n", "media").code == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ({"phase": "Succeeded"}, None),
+        ({"phase": "Failed", "reason": "Evicted"}, "it is Failed (Evicted)"),
+        ({"phase": "Unknown"}, "is Ready with `kubectl get node`"),
+        ({"phase": "Pending"}, "bound to no node"),
+    ],
+    ids=lambda each: each["phase"] if isinstance(each, dict) else "",
+)
+def test_why_is_ok_only_for_a_pod_that_runs_or_has_done_its_work(world: World, status: Json, says: str | None) -> None:
+    store = world.sandbox.api.registry.store
+    pod = copy.deepcopy(world.sandbox.api.registry.get(PODS, "media", "reports-0"))
+    pod["status"] = status
+    if status["phase"] == "Pending":
+        pod["spec"].pop("nodeName", None)
+    store.put(PODS, pod)
+    ran = world.run("why", "pod/reports-0", "-n", "media", "-o", "json")
+    assert (ran.code, ran.json["status"]) == ((0, "ok") if says is None else (3, "unknown"))
+    assert says is None or says in ran.json["summary"]
+
+
+def test_why_answers_for_the_pod_that_was_asked_for_and_for_nothing_beside_it(world: World) -> None:
+    store = world.sandbox.api.registry.store
+    pod = copy.deepcopy(world.sandbox.api.registry.get(PODS, NAMESPACE, STUCK_POD))
+    pod["status"] = {"phase": "Failed", "reason": "Evicted"}
+    world.run("why", *STUCK)
+    world.pass_time(40)
+    store.put(PODS, pod)
+    ran = world.run("why", *STUCK, "-o", "json")
+    assert (ran.code, ran.json["subject"]["kind"], ran.json["runbooks"]) == (3, "Pod", [])
 
 
 def test_locks_counts_every_verdict_but_live(world: World) -> None:

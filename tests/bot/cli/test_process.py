@@ -16,6 +16,10 @@ from tests.bot.cli.world import STUCK, World
 UNSTICK = Path(sys.executable).parent / "unstick"
 PATIENCE = 30
 LOCKED = b"rbd: image x is locked by other nodes\n"
+# A child inherits what is ignored: tests that run in the background of a shell ignore Ctrl-C themselves.
+WITH_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 NO_BINDINGS = """\
 import sys
 
@@ -45,7 +49,7 @@ def run(folder: Path, *words: str, stdin: bytes = b"", **more: str) -> subproces
 
 def started(folder: Path, *words: str, **more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [str(UNSTICK), *words], cwd=folder, env=environment(folder, **more),
+        [sys.executable, "-c", WITH_CTRL_C, str(UNSTICK), *words], cwd=folder, env=environment(folder, **more),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

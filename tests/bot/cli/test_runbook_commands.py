@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from bot.cli import shared
 from bot.sandbox.kubernetes.incident import DEAD_NODE, NAMESPACE, STUCK_POD
+from bot.sandbox.kubernetes.resources import NODES
+from bot.store import open_state
 from tests.bot.cli.test_bad_input import refused
 from tests.bot.cli.world import STUCK, Run, World
 
@@ -64,11 +68,11 @@ def test_a_plan_of_a_suspect_lock_is_refused_with_all_its_reasons(world: World) 
 def test_the_whole_incident_with_two_people(world: World) -> None:
     execution = requested(world)
     own = world.run("runbook", "approve", execution, "--confirm", DEAD_NODE)
-    refused_with(own.said, "cli:alice has not the role approver", "another approver must")
+    refused_with(own.said, "cli:alice does not have the role approver", "another approver must")
     unconfirmed = world.run("runbook", "approve", execution, login="bob")
     refused_with(unconfirmed.said, "typing 'node1'")
     viewer = world.run("runbook", "approve", execution, "--confirm", DEAD_NODE, login="carol")
-    refused_with(viewer.said, "cli:carol has not the role approver")
+    refused_with(viewer.said, "cli:carol does not have the role approver")
     assert (own.code, unconfirmed.code, viewer.code) == (1, 1, 1)
     assert world.sandbox.ceph.fences == {}
 
@@ -103,13 +107,13 @@ def test_a_viewer_may_plan_and_may_not_ask(world: World) -> None:
     assert world.run("runbook", "plan", *words, login="carol").code == 0
     ran = world.run("runbook", "run", *words, login="carol")
     assert (ran.code, ran.out) == (1, "")
-    refused_with(ran.said, "cli:carol has not the role responder")
+    refused_with(ran.said, "cli:carol does not have the role responder")
 
 
 def test_people_whom_nobody_knows_are_viewers_or_nobody(world: World) -> None:
     world.stale()
     words = words_of(world)
-    assert "has not the role responder" in world.run("runbook", "run", *words, login="mallory").said
+    assert "does not have the role responder" in world.run("runbook", "run", *words, login="mallory").said
     world.settings["unknown_people"] = "nobody"
     world.configure()
     assert "cli:mallory is not known here" in world.run("runbook", "run", *words, login="mallory").said
@@ -166,6 +170,99 @@ def test_a_runbook_that_only_reads_runs_at_once_and_prints_one_document(world: W
     ran = world.run("runbook", "run", "ceph/look_at_locks", "-p", "image=mioss/index-api-image", "-o", "json")
     assert ran.code == 0, ran
     assert (ran.json["state"], ran.json["risk"]) == ("done", "read")
+
+
+CORDONS = """\
+id: team/cordon
+version: 1.0.0
+status: stable
+title: Cordon a node
+meaning: It is down.
+impact: No pod comes to it.
+owner: storage on-call
+changelog: First release.
+parameters: {image: rbd_image, node: node}
+steps:
+  - {id: cordon, act: kubernetes.cordon, with: {node: "{{node}}"}, verify: node_is_cordoned, undo: none, because: by hand}
+"""
+CORDON = ("run", "team/cordon", "-p", f"node={DEAD_NODE}", "-p", "image=mioss/index-api-image")
+
+
+@pytest.fixture
+def cordons(world: World) -> World:
+    """With a runbook of low risk, which nobody else has to approve."""
+    own = world.folder / "team" / "team" / "cordon"
+    own.mkdir(parents=True)
+    (own / "1.0.0.yaml").write_text(CORDONS)
+    world.settings["runbooks"] = [str(world.folder / "team")]
+    world.configure()
+    world.stale()
+    return world
+
+
+def is_cordoned(world: World) -> bool:
+    return bool(world.sandbox.api.registry.get(NODES, None, DEAD_NODE)["spec"].get("unschedulable"))
+
+
+@pytest.mark.parametrize(("at_a_terminal", "answer"), [(True, b"n\n"), (False, b"")])
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_plan_of_low_risk_that_is_not_confirmed_leaves_nothing(
+    cordons: World, monkeypatch: pytest.MonkeyPatch, at_a_terminal: bool, answer: bytes, output: str
+) -> None:
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: at_a_terminal))
+    monkeypatch.setattr("bot.cli.runbook.sys", terminal)
+    ran = cordons.run("runbook", *CORDON, "-o", output, stdin=answer)
+    assert (ran.code, is_cordoned(cordons)) == (1, False)
+    assert ran.said.endswith("was not confirmed, so nothing was asked for or changed: confirm it, or give --yes.")
+    assert "cordon node node1" in (ran.out if output == "text" else ran.err), "people see what they are asked about"
+    assert cordons.run("runbook", "history", "-o", "json").json == []
+    assert cordons.run("audit", "export").out == ""
+
+
+@pytest.mark.parametrize(("words", "answer"), [(("--yes",), b""), ((), b"y\n")])
+def test_a_plan_of_low_risk_runs_on_its_requesters_word(
+    cordons: World, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], answer: bytes
+) -> None:
+    monkeypatch.setattr("bot.cli.runbook.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    ran = cordons.run("runbook", *CORDON, *words, "-o", "json", stdin=answer)
+    assert (ran.code, ran.json["state"], is_cordoned(cordons)) == (0, "done", True)
+    assert ("Run it?" in ran.err) is not words
+
+
+def test_nobody_is_asked_about_a_plan_that_is_refused(cordons: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.cli.runbook.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    ran = cordons.run("runbook", *CORDON, login="carol", stdin=b"y\n")
+    refused_with(ran.said, "cli:carol does not have the role responder")
+    assert (ran.out, is_cordoned(cordons)) == ("", False)
+
+
+def test_what_is_asked_for_already_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "open_state", lambda url: open_state(url, world.sandbox.clock.now))
+    execution = requested(world)
+    again = world.run("runbook", "run", *words_of(world))
+    assert again.code == 1
+    refused_with(again.said, f"{execution} does the same and is waiting: it comes first")
+
+
+def test_an_approval_by_a_person_whose_role_was_taken_away_is_no_longer_one(world: World) -> None:
+    world.settings["critical_quorum"] = 2
+    world.settings["people"]["cli:dora"] = {"roles": ["approver"]}
+    world.configure()
+    execution = requested(world)
+    assert world.run("runbook", "approve", execution, "--confirm", DEAD_NODE, login="bob").code == 0
+    world.settings["people"]["cli:bob"]["roles"] = ["viewer"]
+    world.configure()
+    ran = world.run("runbook", "approve", execution, "--confirm", DEAD_NODE, login="dora")
+    assert (ran.code, world.sandbox.ceph.fences) == (0, {})
+    assert "1 more approval of another person is needed; the approval of cli:bob does not count" in ran.out
+
+
+def test_nobody_approves_what_they_asked_for_under_another_name(world: World) -> None:
+    execution = requested(world)
+    world.settings["people"] = {"U0ALICE": {"roles": ["responder", "approver"], "also": ["cli:alice"]}}
+    world.configure()
+    ran = world.run("runbook", "approve", execution, "--confirm", DEAD_NODE)
+    refused_with(ran.said, "U0ALICE asked for this plan and cannot approve it")
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "show"])

@@ -256,7 +256,7 @@ async def test_a_plan_of_low_risk_is_shown_first_and_needs_nobody_but_its_reques
         plan = await office.offered("Request approval")
         await office.carol.clicks(plan, "Request approval")
         await quiet(office)
-        assert "has not the role responder" in refused(office, office.carol)
+        assert "does not have the role responder" in refused(office, office.carol)
         untouched(office)
         await office.alice.clicks(plan, "Request approval")
         await office.alice.sees(office.channel, "✅ Done", PATIENCE)

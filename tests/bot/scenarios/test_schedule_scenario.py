@@ -55,8 +55,8 @@ async def test_a_report_says_what_is_new_then_what_is_resolved_and_what_could_no
         await office.approved(await office.requested())
         await office.alice.sees(office.channel, "Resolved:", PATIENCE)
         second = await next_report(office, ops, first)
-        assert [line.partition("  ")[0].split(": ", 1)[1] for line in parts(second)["Resolved"]] == [
-            line.split(": ", 2)[2] for line in new
+        assert [line.removeprefix("• ") for line in parts(second)["Resolved"]] == [
+            line.partition(" ")[2] for line in new
         ]
         [fenced] = parts(second)["New"]
         assert "mioss/ledger-image is locked by client.24128" in fenced
@@ -83,7 +83,7 @@ def parts(report: Message) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     headline = ""
     for line in report.visible.splitlines()[1:]:
-        if line.startswith(("•", ":")):
+        if line.startswith(("•", "🔴", "🟠", "🔵")):
             found[headline].append(line)
         else:
             headline = line

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -158,6 +159,58 @@ async def test_it_serves_until_it_is_told_to_end(workspace: Workspace, tmp_path:
     assert workspace.connections == 0
     assert workspace.bot_token not in ended.written
     assert workspace.app_token not in ended.written
+
+
+async def moved(workspace: Workspace) -> None:
+    """Let Slack move the bot to another connection."""
+    opened = workspace.sockets.opened
+    await workspace.disconnect("refresh_requested")
+    assert await workspace.changes.until(lambda: workspace.sockets.opened > opened or None, PATIENCE)
+    await workspace.connected(timeout=PATIENCE)
+
+
+BARE = {"clusters": {"bare": {"kubernetes": None}}}
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ INFO unstick[.\w]*: .")
+
+
+async def test_a_session_logs_what_it_works_on_and_when_and_nothing_of_its_libraries(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """One that makes a report, answers a command, is moved to another connection, and ends; and its successor."""
+    ops = workspace.channel("ops")
+    words: dict[str, Any] = {**BARE, "schedules": {"minutely": {"cron": "* * * * *", "channel": ops}}}
+    logs = []
+    for _ in range(2):
+        async with served(workspace, tmp_path, **words) as server:
+            await workspace.connected(timeout=PATIENCE)
+            await workspace.person("alice").types(ops, "/unstick help")
+            await workspace.person("alice").sees(ops, "Health of bare", PATIENCE)
+            await moved(workspace)
+            ended = await server.told_to_end()
+        assert ended.code == 0
+        assert [line for line in ended.written.splitlines() if not LOGGED.match(line)] == []
+        logs.append(ended.written)
+    for log in logs:
+        assert f"configuration {tmp_path}/unstick.yaml; clusters: bare" in log
+        assert "the report minutely is made next at" in log
+        assert "another replica" not in log
+
+
+async def test_who_may_look_is_read_anew_without_a_restart(workspace: Workspace, tmp_path: Path) -> None:
+    alice, channel = workspace.person("alice"), workspace.channel("incidents")
+    async with served(workspace, tmp_path, **BARE, unknown_people="nobody") as server:
+        await workspace.connected(timeout=PATIENCE)
+        reply = await alice.types(channel, "/unstick check")
+        assert "is not known here" in reply.text
+        file = tmp_path / "unstick.yaml"
+        said = yaml.safe_load(file.read_text())
+        (tmp_path / "next").write_text(yaml.safe_dump({**said, "people": {alice.id: {"roles": ["viewer"]}}}))
+        (tmp_path / "next").replace(file)
+        reply = await alice.types(channel, "/unstick check")
+        assert "The answer comes in this channel" in reply.text
+        ended = await server.told_to_end()
+    assert f"{file} was read anew" in ended.written
+    assert "Traceback" not in ended.written
 
 
 async def test_it_can_be_ended_while_slack_is_away(tmp_path: Path) -> None:

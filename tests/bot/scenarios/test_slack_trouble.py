@@ -1,16 +1,24 @@
 """Slack in trouble: away, shut, slow to take things, or unwilling. What is to be said waits, and is said once."""
 
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bot import settings
 from bot.sandbox.slack import Workspace
 from bot.sandbox.world import Sandbox
+from bot.serve import Server
+from bot.settings import Rereading, Settings
 from bot.slack.jobs import AnyJob
+from bot.slack.words import CONFIRM_BLOCK
 from bot.store.messages import Content
+from tests.bot.scenarios import office as office_module
 from tests.bot.scenarios.hands import ACTS, Gate, Hand, until
 from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 
@@ -111,7 +119,7 @@ async def test_tries_for_an_absent_slack_come_less_and_less_often(sandbox: Sandb
         serving(sandbox, workspace, tmp_path, connected=False) as office,
     ):
         await until(lambda: len(office.pauses) >= 9)
-        assert office.pauses[:9] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        assert office.pauses[:9] == [1, 2, 4, 8, 15, 15, 15, 15, 15]
 
 
 # Shut in the middle of a run.
@@ -206,6 +214,88 @@ async def test_a_run_that_slack_was_away_for_is_told_in_full_afterwards(
         assert len(hand.did) == len(ACTS)
         await comes_back(workspace)
         await told_in_full(office)
+
+
+# Unwilling to say who the bot is, once that is known.
+
+
+def _limits(workspace: Workspace) -> None:
+    workspace.faults.rate_limit(times=1000, method="auth.test")
+
+
+def _fails(workspace: Workspace) -> None:
+    workspace.faults.server_error(times=1000, method="auth.test")
+
+
+def _stalls(workspace: Workspace) -> None:
+    workspace.faults.hang("auth.test", 20, times=1000)
+
+
+def _disowns(workspace: Workspace) -> None:
+    workspace.faults.fail("auth.test", "token_revoked", times=1000)
+
+
+@pytest.mark.parametrize("trouble", [_limits, _fails, _stalls, _disowns])
+async def test_what_people_do_first_is_taken_whatever_slack_says_of_the_bot_by_then(
+    trouble: Callable[[Workspace], None], sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    """A command, a click and a modal, each the first thing that comes after a start."""
+    async with serving(sandbox, workspace, tmp_path) as office:
+        trouble(workspace)
+        reply = await office.alice.types(office.channel, "/unstick help")
+        assert "/unstick why" in reply.text
+        workspace.faults.clear()
+        request = await office.requested()
+    async with serving(sandbox, workspace, tmp_path) as office:
+        trouble(workspace)
+        await office.bob.clicks(request, "Approve")
+        modal = await office.bob.sees_modal("node1")
+        workspace.faults.clear()
+    async with serving(sandbox, workspace, tmp_path) as office:
+        trouble(workspace)
+        submitted = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
+        assert (submitted.error, submitted.errors) == (None, {})
+        await until(lambda: "approved" in [event for event, _ in office.events()])
+    asked = [call for call in workspace.calls if call.method == "auth.test"]
+    assert len(asked) == 3, "Slack is asked once a start who the bot is"
+    assert workspace.protocol_errors == []
+
+
+# Who may do what, as the configuration says now.
+
+
+async def test_a_role_counts_from_the_next_click_on_and_no_file_is_read_where_slack_waits_for_an_answer(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "unstick.yaml"
+
+    def write(**roles: str) -> None:
+        people = {workspace.person(name).id: {"roles": [role]} for name, role in roles.items()}
+        (tmp_path / "next").write_text(yaml.safe_dump({"people": people}))
+        (tmp_path / "next").replace(file)
+
+    readers, real = list[threading.Thread](), settings.load
+
+    def load(path: str | None) -> Settings:
+        readers.append(threading.current_thread())
+        return real(path)
+
+    monkeypatch.setattr(settings, "load", load)
+    monkeypatch.setattr(office_module, "Server", partial(Server, people=Rereading(file, Settings())))
+    write(alice="responder", bob="approver", carol="viewer")
+    async with serving(sandbox, workspace, tmp_path) as office:
+        request = await office.requested()
+        write(alice="responder", bob="viewer", carol="approver")
+        await office.bob.clicks(request, "Approve")
+        told = await office.bob.sees(office.channel, "the approval of", PATIENCE)
+        assert "is refused" in told.visible
+        await office.carol.clicks(request, "Approve")
+        await office.carol.sees_modal("node1")
+        file.write_text("people: {")
+        await office.carol.clicks(request, "Approve")
+        await office.carol.sees_modal("node1")
+    assert len(readers) >= 3
+    assert threading.main_thread() not in readers
 
 
 # Unwilling to open a dialog.

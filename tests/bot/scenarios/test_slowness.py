@@ -132,7 +132,7 @@ async def test_an_approved_run_that_finds_no_place_is_run_once_there_is_one(
         for _ in range(AT_ONCE + WAITING):
             office.server.work.submit(Lane.RUNS, gate.holds)
         await office.approved(request)
-        await until(lambda: [type(job) for _, job in office.state.jobs.left(AnyJob)] == [GoOn])
+        await until(lambda: [type(left.job) for left in office.state.jobs.left(AnyJob)] == [GoOn])
         assert hand.did == []
         gate.open()
         await office.alice.sees(office.channel, "Resolved:", PATIENCE)

@@ -173,7 +173,7 @@ async def test_slack_down_at_the_start_is_waited_for_and_said_once(bot: Bot) -> 
     async with bot.running():
         await bot.opened(1)
         assert await bot.types("check") == "heard check"
-    assert bot.clock.pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert bot.clock.pauses[:8] == [1, 2, 4, 8, 15, 15, 15, 15]
     assert len(bot.said) == 2, bot.said
     assert "cannot be reached" in bot.said[0]
     assert "back" in bot.said[1]
@@ -222,7 +222,7 @@ async def test_a_server_error_is_waited_out(bot: Bot) -> None:
     bot.workspace.faults.fail("apps.connections.open", "socket_mode_off")
     async with bot.running():
         await bot.opened(1)
-    assert bot.clock.pauses == [1, 2, 4, 8, 16]
+    assert bot.clock.pauses == [1, 2, 4, 8, 15]
     assert [
         word for word in ("503", "internal_error", "Socket Mode is on", "back") if word not in " ".join(bot.said)
     ] == []

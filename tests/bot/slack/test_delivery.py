@@ -230,7 +230,7 @@ async def test_while_slack_is_away_pauses_grow_to_a_minute_and_it_is_said_once(
     desk.put("two")
     desk.clock.after(9, lambda: setattr(desk.workspace.faults, "down", False))
     await desk.settled()
-    assert desk.clock.pauses[:9] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert desk.clock.pauses[:9] == [1, 2, 4, 8, 15, 15, 15, 15, 15]
     assert desk.shown() == ["one", "two"]
     said = [record.message for record in caplog.records if record.name == "unstick.slack"]
     assert len(said) == 2, said

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.incidents import Answer, Incident, IncidentState
 from bot.store import State, open_state
+from bot.store.messages import Content
 from diagnostics.model import Finding, Link, Severity, Status, Subject
 from runbooks.offers import Offer
 
@@ -48,6 +50,12 @@ def answer(
     return Answer(Status.FOUND, finding, (Offer("ceph/x", "1.0.0", {"node": "node1"}),), ())
 
 
+def whole(subject: Subject, root: Subject = NODE) -> Answer:
+    """What a look that saw everything found."""
+    seen = answer(subject, root)
+    return msgspec.structs.replace(seen, finding=msgspec.structs.replace(seen.finding, unseen=()))
+
+
 def found(state: State, what: Answer | None = None, message: int = 1, cluster: str = "here") -> Incident:
     return state.incidents.found(cluster, what or answer(), "C1", message)
 
@@ -72,6 +80,79 @@ def test_the_same_trouble_asked_for_again_is_the_same_incident_in_its_first_mess
 def test_another_pod_of_the_same_dead_node_is_the_same_incident(state: State) -> None:
     made = found(state)
     assert found(state, answer(pod("b")), message=2).id == made.id
+
+
+def test_an_incident_keeps_everything_that_waits_for_its_root(state: State) -> None:
+    made = found(state)
+    for name in ("c", "b", "c"):
+        both = found(state, answer(pod(name)), message=2)
+    assert both.id == made.id
+    assert both.subjects == (pod("a"), pod("b"), pod("c"))
+    assert (both.subject, both.others) == (pod("c"), (pod("a"), pod("b")))
+    assert state.incidents.about("here", pod("b")) == state.incidents.about("here", pod("a")) == both
+
+
+def test_an_incident_is_over_only_when_nothing_that_waits_is_left_in_it(state: State) -> None:
+    made = found(state)
+    found(state, answer(pod("b")))
+    left = state.incidents.leave(made.id, pod("b"), "b runs")
+    assert (left.state, left.subject, left.subjects, left.note) == (IncidentState.OPEN, pod("a"), (pod("a"),), "")
+    assert state.incidents.about("here", pod("b")) is None
+    assert state.incidents.leave(made.id, pod("never-in-it"), "it runs").state is IncidentState.OPEN
+    over = state.incidents.leave(made.id, pod("a"), "a runs")
+    assert (over.state, over.note, over.subjects) == (IncidentState.RESOLVED, "a runs", ())
+    assert state.incidents.leave(made.id, pod("a"), "again").note == "a runs", "an end is told once"
+
+
+def test_a_thing_that_is_found_under_another_root_moves(state: State) -> None:
+    first = found(state, whole(pod("a")))
+    found(state, whole(pod("b")))
+    moved = found(state, whole(pod("a"), OTHER_NODE), message=2)
+    assert moved.id != first.id
+    assert (moved.message, moved.subjects) == (2, (pod("a"),))
+    rest = state.incidents.get(first.id)
+    assert (rest.state, rest.subject, rest.subjects) == (IncidentState.OPEN, pod("b"), (pod("b"),))
+    assert found(state, whole(pod("b"), OTHER_NODE)).id == moved.id
+    empty = state.incidents.get(first.id)
+    assert (empty.state, empty.subjects) == (IncidentState.RESOLVED, ())
+    assert moved.id in empty.note, "it says where its last one went"
+
+
+def test_a_look_that_saw_less_takes_nothing_out_of_an_incident_of_several(state: State) -> None:
+    first = found(state, whole(pod("a")))
+    found(state, whole(pod("b")))
+    blind = found(state, answer(pod("a"), root=pod("a"), cause=None))
+    assert (blind.id, blind.subjects) == (first.id, (pod("a"), pod("b")))
+    assert found(state, whole(pod("c"))).id == first.id, "its root is what the others prove"
+
+
+def test_a_pod_that_replaces_another_of_the_same_name_takes_its_place(state: State) -> None:
+    made = found(state)
+    again = Subject("Pod", "search", "a", "uid-of-its-successor")
+    assert found(state, answer(again)).subjects == (again,)
+    assert state.incidents.about("here", Subject("Pod", "search", "a", "")) is not None
+    assert state.incidents.leave(made.id, again, "it runs").state is IncidentState.RESOLVED
+
+
+def test_an_incident_of_a_direct_conversation_moves_to_where_all_can_read_and_never_back(state: State) -> None:
+    made = state.incidents.found("here", answer(), "D1", 1)
+    state.incidents.shows_evidence(made.id, 9)
+    assert state.incidents.found("here", answer(), "D2", 2).channel == "D1", "nobody else can read there either"
+    moved = state.incidents.found("here", answer(), "C1", 3)
+    assert (moved.id, moved.channel, moved.message, moved.evidence) == (made.id, "C1", 3, None)
+    assert state.incidents.found("here", answer(), "D1", 4).message == 3
+    assert state.incidents.found("here", answer(), "C2", 5).message == 3
+
+
+def test_an_incident_whose_message_never_came_is_told_of_where_it_is_asked_for_next(state: State) -> None:
+    first = state.messages.add("C1", Content("looking"))
+    made = state.incidents.found("here", answer(), "C1", first)
+    second = state.messages.add("C2", Content("looking"))
+    assert state.incidents.found("here", answer(), "C2", second).message == first, "it may come yet"
+    state.messages.undeliverable(state.messages.get(first), "Slack does not take it (not_in_channel).")
+    assert state.incidents.found("here", answer(), "C1", first).message == first
+    moved = state.incidents.found("here", answer(), "C2", second)
+    assert (moved.id, moved.channel, moved.message) == (made.id, "C2", second)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +193,7 @@ def test_a_node_of_the_same_name_that_was_made_anew_is_another_trouble(state: St
 def test_what_was_resolved_stays_readable_and_the_same_trouble_opens_a_new_incident(state: State, clock: Clock) -> None:
     made = found(state)
     clock.at += timedelta(minutes=5)
-    over = state.incidents.resolve(made.id, "it is Running")
+    over = state.incidents.leave(made.id, pod(), "it is Running")
     assert (over.state, over.note, over.updated) == (IncidentState.RESOLVED, "it is Running", clock.at)
     assert over.answer == made.answer
     assert state.incidents.about("here", pod()) is None

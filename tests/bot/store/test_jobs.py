@@ -1,6 +1,7 @@
 """What was asked for and is not done: it survives everything, in order, as the structure that it was."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ EVERY = (
     jobs.LookAtAll("U1", "C1", "search", None, 4),
     jobs.LookAtLocks("U1", "C1", "east", 5),
     jobs.PlanFix("U1", "C1", "in-1", "offer", 6),
-    jobs.RequestApproval("U1", "C1", "pl-1"),
+    jobs.RequestApproval("U1", "C1", "pl-1", "0123"),
     jobs.RunRunbook("U1", "C1", "ceph/x", ("a=1", "b=2"), None, 7),
     jobs.Approve("U2", "C1", "ex-1", "node1"),
     jobs.Approve("U2", "C1", "ex-1", None),
@@ -27,6 +28,7 @@ EVERY = (
     jobs.GoOn("U1", "C1", "ex-1"),
     jobs.GoOn("U1", "C1", "ex-1", interrupted=True),
     jobs.MakeReport("", "C1", "nightly"),
+    jobs.Forgotten("U1", "C1", "2026-03-03 03:07:00 UTC"),
 )
 
 
@@ -37,15 +39,19 @@ def state(tmp_path: Path) -> Iterator[State]:
     state.runbooks.engine.dispose()
 
 
+def left(state: State) -> list[tuple[int, object]]:
+    return [(each.number, each.job) for each in state.jobs.left(AnyJob)]
+
+
 def test_there_is_one_of_each_kind_here() -> None:
     assert {type(job) for job in EVERY} == set(AnyJob.__args__)  # type: ignore[attr-defined] # of a union
 
 
 def test_every_kind_of_job_comes_back_as_it_was_the_oldest_first(state: State, tmp_path: Path) -> None:
     numbers = [state.jobs.add(job) for job in EVERY]
-    assert state.jobs.left(AnyJob) == tuple(zip(numbers, EVERY, strict=True))
+    assert left(state) == list(zip(numbers, EVERY, strict=True))
     again = open_state(f"sqlite:///{tmp_path}/state.db")
-    assert again.jobs.left(AnyJob) == tuple(zip(numbers, EVERY, strict=True))
+    assert left(again) == list(zip(numbers, EVERY, strict=True))
     again.runbooks.engine.dispose()
 
 
@@ -53,13 +59,34 @@ def test_what_is_done_is_gone_and_the_rest_stays(state: State) -> None:
     first, second = state.jobs.add(EVERY[0]), state.jobs.add(EVERY[1])
     state.jobs.done(first)
     state.jobs.done(first)
-    assert state.jobs.left(AnyJob) == ((second, EVERY[1]),)
+    assert left(state) == [(second, EVERY[1])]
 
 
 def test_what_is_left_of_a_job_takes_its_place(state: State) -> None:
     approval, look = state.jobs.add(jobs.Approve("U2", "C1", "ex-1", "node1")), state.jobs.add(WHY)
     state.jobs.replace(approval, jobs.GoOn("U2", "C1", "ex-1"))
-    assert state.jobs.left(AnyJob) == ((approval, jobs.GoOn("U2", "C1", "ex-1")), (look, WHY))
+    assert left(state) == [(approval, jobs.GoOn("U2", "C1", "ex-1")), (look, WHY)]
+
+
+def test_a_job_that_nobody_waits_for_any_more_is_not_kept(state: State) -> None:
+    assert state.jobs.add(WHY, wanted=lambda: False) is None
+    assert left(state) == []
+
+
+def test_a_job_of_another_version_stays_and_keeps_no_other_from_being_done(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, sound = state.jobs.add({"job": "of tomorrow"}), state.jobs.add(WHY)
+    assert left(state) == [(sound, WHY)]
+    assert f"job {odd} cannot be read" in caplog.text
+
+
+def test_when_a_job_was_asked_for_is_kept(tmp_path: Path) -> None:
+    when = datetime(2026, 3, 3, 3, 7, tzinfo=UTC)
+    state = open_state(f"sqlite:///{tmp_path}/then.db", lambda: when)
+    state.jobs.add(WHY)
+    assert [each.asked for each in state.jobs.left(AnyJob)] == [when]
+    state.runbooks.engine.dispose()
 
 
 def test_a_database_that_is_away_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, inspect
+from sqlalchemy import MetaData, inspect, text
 
 import bot.store as package
 from bot.store import HEAD, State, open_state
@@ -57,6 +57,22 @@ def test_opening_it_twice_keeps_what_is_in_it(tmp_path: Path) -> None:
     assert [row.person for row in first.runbooks.audit_rows()] == ["cli:alice", "cli:bob"]
     for state in (first, second):
         state.runbooks.engine.dispose()
+
+
+def test_an_open_read_keeps_nobody_from_writing_and_two_writes_come_one_after_the_other(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    reader, writer = open_state(url).runbooks, open_state(url).runbooks
+    with writer.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=0")  # the pool's one connection does not wait from now on
+    with reader.read() as connection:
+        before = connection.scalar(text("SELECT count(*) FROM audit"))
+        writer.record("refused", "cli:alice", "", {})
+        assert connection.scalar(text("SELECT count(*) FROM audit")) == before, "one look is of one moment"
+    assert [row.person for row in reader.audit_rows()] == ["cli:alice"]
+    with reader.write(), pytest.raises(StoreError, match="locked"):
+        writer.record("refused", "cli:bob", "", {})
+    for store in (reader, writer):
+        store.engine.dispose()
 
 
 def test_two_who_make_it_at_once_both_get_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bot.store import State, open_state
-from bot.store.requests import ToldStep
+from bot.store.requests import AskedAlready, Request, ShownPlan, ToldStep
 from diagnostics.model import Subject
 from runbooks.events import Say, StepEvent
 from runbooks.guards import Answer
@@ -63,11 +63,26 @@ def test_a_plan_that_nobody_was_shown_is_a_key_error(state: State) -> None:
         state.requests.shown("pl-00000000")
 
 
+def ask(state: State, shown: ShownPlan, execution: str) -> None:
+    with state.requests.write() as connection:
+        state.requests.asked(connection, shown, execution, 4)
+
+
+def tried(state: State, shown: ShownPlan, execution: str) -> str | None:
+    try:
+        ask(state, shown, execution)
+    except AskedAlready:
+        return None
+    return execution
+
+
 def test_one_plan_is_one_execution(state: State) -> None:
     made = state.requests.show(plan(), None, 3, "C1")
-    assert state.requests.claim(made, "ex-1")
-    assert not state.requests.claim(made, "ex-2")
-    assert not state.requests.claim(made, "ex-1"), "also where the same execution claims it again"
+    ask(state, made, "ex-1")
+    for again in ("ex-2", "ex-1"):
+        with pytest.raises(AskedAlready):
+            ask(state, made, again)
+    assert state.requests.open() == (Request("ex-1", None, 4, "C1", False),)
     assert state.requests.shown(made.id).execution == "ex-1"
 
 
@@ -75,9 +90,9 @@ def test_of_many_claims_at_once_one_wins(state: State) -> None:
     made = state.requests.show(plan(), None, 3, "C1")
     names = [f"ex-{n}" for n in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        won = list(threads.map(lambda name: state.requests.claim(made, name), names))
-    assert won.count(True) == 1
-    assert state.requests.shown(made.id).execution == names[won.index(True)]
+        won = [name for name in threads.map(lambda name: tried(state, made, name), names) if name]
+    assert len(won) == 1
+    assert state.requests.shown(made.id).execution == won[0]
 
 
 def test_a_request_is_open_until_its_end_is_told(state: State) -> None:
@@ -118,8 +133,7 @@ def test_steps_are_told_in_the_order_in_which_they_happened_each_execution_by_it
 
 def test_all_of_it_survives_a_restart(state: State, tmp_path: Path) -> None:
     made = state.requests.show(plan(), "in-1", 3, "C1")
-    state.requests.claim(made, "ex-1")
-    state.requests.add("ex-1", "in-1", 4, "C1")
+    ask(state, made, "ex-1")
     state.requests.tell("ex-1", StepEvent("fence", Say.BEGUN, "fencing"))
     again = open_state(f"sqlite:///{tmp_path}/state.db", lambda: T0)
     assert again.requests.shown(made.id) == msgspec.structs.replace(made, execution="ex-1")

@@ -57,6 +57,20 @@ def test_a_node_whose_lease_or_whose_object_was_not_read_is_not_known_to_be_down
     says(judge("node_is_down", Incident(), node="node9"), Answer.REFUSED, "no node node9")
 
 
+def test_why_a_lease_tells_nothing_is_said_as_it_is() -> None:
+    """A lease is only asked for where the lock leads to its node: without a locker nobody looked."""
+
+    def why(**changed: Any) -> str:
+        [reason] = judge("node_is_down", Incident(**changed)).reasons
+        return reason
+
+    assert why(unseen={LEASES: "denied"}).startswith("the lease of node node1 could not be read: denied: whether")
+    unled = "the lease of node node1 was not looked at: nothing leads from the lock to its node: whether"
+    assert why(lockers=(), leases=[]).startswith(unled)
+    assert why(locked=False, leases=[]).startswith(unled)
+    assert why(leases=[]).startswith("node node1 has no lease that says when it was renewed: whether")
+
+
 def test_a_node_is_cordoned_when_it_is_unschedulable() -> None:
     says(judge("node_is_cordoned", Incident()), Answer.ALLOWED)
     says(judge("node_is_cordoned", Incident(), node="node2"), Answer.REFUSED, "not cordoned")

@@ -8,13 +8,14 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create their tables."""
+    """Create their tables, and let no two executions that do the same be open."""
+    op.add_column("executions", sa.Column("open_key", sa.String(64)))
+    op.create_index("executions_open", "executions", ["open_key"], unique=True)
     op.create_table(
         "incidents",
         sa.Column("id", sa.String(32), primary_key=True),
         sa.Column("cluster", sa.String(253), nullable=False),
         sa.Column("root_key", sa.String(64), unique=True),
-        sa.Column("subject_key", sa.String(64)),
         sa.Column("subject", sa.JSON, nullable=False),
         sa.Column("answer", sa.JSON, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
@@ -25,7 +26,12 @@ def upgrade() -> None:
         sa.Column("updated", sa.String(32), nullable=False),
         sa.Column("note", sa.Text, nullable=False),
     )
-    op.create_index("incidents_by_subject", "incidents", ["subject_key"])
+    op.create_table(
+        "incident_subjects",
+        sa.Column("subject_key", sa.String(64), primary_key=True),
+        sa.Column("incident", sa.String(32), nullable=False),
+        sa.Column("subject", sa.JSON, nullable=False),
+    )
     op.create_table(
         "messages",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -39,7 +45,8 @@ def upgrade() -> None:
         sa.Column("written", sa.String(32), nullable=False),
         sa.Column("failed", sa.Text),
     )
-    op.create_index("messages_by_state", "messages", ["wanted_version", "shown_version"])
+    behind = sa.text("wanted_version > shown_version AND failed IS NULL")
+    op.create_index("messages_behind", "messages", ["channel", "id"], sqlite_where=behind, postgresql_where=behind)
     op.create_table(
         "shown_plans",
         sa.Column("id", sa.String(32), primary_key=True),

@@ -9,7 +9,7 @@ from bot.incidents import Answer
 from bot.remedy import engine
 from bot.sandbox.kubernetes.incident import NAMESPACE, STUCK_POD
 from bot.sandbox.world import Sandbox
-from bot.settings import Settings
+from bot.settings import PersonSettings, Settings
 from bot.slack.blocks.progress import Run
 from bot.store import open_state
 from bot.store.requests import ToldStep
@@ -20,6 +20,7 @@ from runbooks.plan import Plan
 
 ALICE = Person("U0ALICE", frozenset({"responder"}))
 BOB = Person("U0BOB", frozenset({"approver"}))
+PEOPLE = Settings(people={ALICE.id: PersonSettings(roles=("responder",)), BOB.id: PersonSettings(roles=("approver",))})
 POD = Subject("Pod", NAMESPACE, STUCK_POD, "")
 
 
@@ -51,7 +52,7 @@ async def play() -> Story:
             checks = await run_checks(target, state, chosen(), ())
             offer = second.offers[0]
             book = books.find(f"{offer.runbook}@{offer.version}")
-            async with engine(Settings(), target, state, books) as running:
+            async with engine(PEOPLE, target, state, books) as running:
                 plan = await running.plan(book, offer.params, ALICE)
                 refused = await running.plan(book, {**offer.params, "node": "node2"}, ALICE)
                 made = await running.request(plan, ALICE)

@@ -148,8 +148,29 @@ def test_a_failure_is_one_sentence_and_a_refusal_has_all_reasons() -> None:
 def test_a_pointer_leads_to_the_incidents_message(story: Story) -> None:
     link = "https://team.slack.com/archives/C1/p1"
     told = sound(answers.pointer(incident(story), link))
-    assert shown(told) == f"This is incident in-1a2b3c4d, <{link}|told of there>."
+    assert shown(told).splitlines()[0] == f"This is incident in-1a2b3c4d, <{link}|told of there>."
     assert buttons(told) == []
+
+
+def test_a_pointer_says_how_the_incident_stands_as_not_everybody_can_follow_it(story: Story) -> None:
+    told = sound(answers.pointer(incident(story), None))
+    for said in (shown(told), told.text):
+        assert "🔴 Critical: Pod search/index-api-5c9d8f7b6d-q4z8m waits for mioss/index-api-image" in said
+    over = msgspec.structs.replace(incident(story), state=IncidentState.RESOLVED, note="looked at again: it runs")
+    assert "🟢 Resolved: Pod search/index-api-5c9d8f7b6d-q4z8m: looked at again: it runs" in shown(
+        answers.pointer(over, None)
+    )
+
+
+def test_a_pointers_link_may_be_plain_http_and_is_escaped(story: Story) -> None:
+    told = sound(answers.pointer(incident(story), "http://chat.example/a?b=1&c=2"))
+    assert "<http://chat.example/a?b=1&amp;c=2|told of there>" in shown(told)
+
+
+def test_what_was_found_is_named_once() -> None:
+    finding = Finding(POD, f"{POD.namespace}/{POD.name} waits", severity=Severity.WARNING)
+    told = sound(answers.answer(Answer(Status.FOUND, finding, (), ())))
+    assert told.text == f"Pod {POD.namespace}/{POD.name} waits"
 
 
 @pytest.mark.parametrize("link", [None, "", "javascript:x", "https://x|<!channel>", "https://x> <!channel"])

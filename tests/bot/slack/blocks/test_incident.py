@@ -134,12 +134,43 @@ def test_resolved_says_so_and_offers_no_fix_but_keeps_what_stays(story: Story) -
     lines = shown(told).splitlines()
     assert lines[:2] == [
         f"🟢 Resolved: Pod {POD.namespace}/{POD.name}",
-        "🟢 *Resolved*: looked at again: it is Running",
+        "*looked at again: it is Running*",
     ]
+    assert shown(told).count("Resolved") == 1
     assert clicks(told, Button.PLAN_FIX) == []
     assert "*Done*, 8 of 8 steps done" in shown(told)
     assert "📌 *unfence*  The fence stays." in shown(told)
     assert "it is Running" in told.text
+
+
+def test_what_else_waits_for_the_same_root_is_counted_and_named(story: Story) -> None:
+    own = story.second.finding.subject
+    others = tuple(Subject("Pod", "billing", f"ledger-{n}", "") for n in range(9))
+    told = sound(incident(made(story, subjects=(others[0], own, others[1])), None))
+    assert "and 2 more: billing/ledger-0, billing/ledger-1" in shown(told)
+    assert "and 2 more" in told.text
+    assert "and 9 more: billing/ledger-0" in shown(sound(incident(made(story, subjects=(own, *others)), None)))
+    assert "more" not in shown(incident(made(story, subjects=(own,)), None))
+
+
+def test_of_a_pod_that_left_only_the_root_is_told_and_nothing_is_planned_for_it(story: Story) -> None:
+    other = Subject("Pod", "billing", "ledger-0", "u")
+    told = sound(incident(made(story, subject=other, subjects=(other,)), None))
+    assert shown(told).splitlines()[0] == "🔴 Critical: Pod billing/ledger-0"
+    assert "found to wait for the same as Pod search/" in shown(told)
+    assert "➡️  Node node1 is down" in shown(told)
+    assert "FailedMount" not in shown(told)
+    assert buttons(told) == ["Show evidence", "Why?"]
+    assert "FailedMount" not in shown(sound(evidence(made(story, subject=other))))
+
+
+def test_the_evidence_is_as_of_the_look_that_found_it_however_late_it_is_shown(story: Story) -> None:
+    over = made(story, state=IncidentState.RESOLVED, note="it runs", updated=NOW + timedelta(days=3))
+    told = sound(evidence(over))
+    assert story.second.looked is not None
+    when = f"{story.second.looked:%Y-%m-%dT%H:%M:%SZ}"
+    assert f"as of the last look that found it, {when}" in shown(told)
+    assert "2026-03-06" not in shown(told)
 
 
 def test_the_evidence_has_every_proof_under_its_link(story: Story) -> None:

@@ -72,12 +72,12 @@ def test_each_part_names_its_findings_with_the_reason() -> None:
         line.strip("*"): made[at + 1] for at, line in enumerate(made) if line.startswith("*") and at > 0
     }  # fmt: skip
     assert told == {
-        "New": ":red_circle: Pod search/new-0: new-0 hangs",
-        "Changed": ":red_circle: Pod search/worse-0: worse-0 hangs (worse: it was warning)",
+        "New": "🔴 Pod search/new-0: new-0 hangs",
+        "Changed": "🔴 Pod search/worse-0: worse-0 hangs (worse: it was warning)",
         "Resolved": "• Pod search/gone-0: gone-0 hangs",
         "Could not be judged this time": "• Pod search/dark-0: dark-0 hangs (pods are forbidden)",
         "Could not be looked at": "• ceph/a (in part): pool p: timed out",
-        "Still there": ":red_circle: Pod search/old-0: old-0 hangs (for 5 h)",
+        "Still there": "🔴 Pod search/old-0: old-0 hangs (for 5 h)",
     }
     assert made[0] == (
         "*Health of prod: 1 new, 1 changed, 1 resolved, 1 as before, 1 not judged; "
@@ -100,6 +100,39 @@ def test_each_part_names_its_findings_with_the_reason() -> None:
 )
 def test_nothing_is_called_not_stuck_that_was_not_looked_at(changed: dict[str, Any]) -> None:
     assert "nothing is stuck" not in words(shown(**changed))
+
+
+def test_what_is_there_for_less_than_a_minute_has_no_age_yet() -> None:
+    assert "(for" not in words(shown(still=(trouble(first_seen=T0 - timedelta(seconds=59)),)))
+
+
+def test_a_trouble_is_named_once_where_its_summary_begins_with_its_name() -> None:
+    made = words(shown(new=(trouble(summary="search/index-0 has been in ContainerCreating for 7 min"),)))
+    assert "🔴 Pod search/index-0 has been in ContainerCreating for 7 min" in made
+    assert made.count("search/index-0 has") == 1
+
+
+def test_one_reason_that_blinds_several_checks_is_told_once_with_all_of_them() -> None:
+    blind = (
+        Blind("a/b", "the API server is silent"),
+        Blind("c/d", "a pool"),
+        Blind("a/c", "the API server is silent", True),
+    )
+    made = words(shown(unseen=blind))
+    assert "• a/b and a/c (in part): the API server is silent" in made
+    assert "• c/d: a pool" in made
+    assert made.count("the API server is silent") == 1
+
+
+def test_where_no_check_could_look_the_small_print_says_so() -> None:
+    made = words(shown(checks=0, scanned={}, unseen=(Blind("a/b", "forbidden"),)))
+    assert "no check could look" in made
+    assert "0 checks" not in made
+
+
+def test_a_report_about_some_namespaces_names_them() -> None:
+    assert shown(namespaces=("search",)).text == "Health of prod, namespace search only: nothing is stuck"
+    assert "namespaces billing and search only" in shown(namespaces=("billing", "search")).text
 
 
 def test_the_last_trouble_that_is_resolved_leaves_nothing_stuck() -> None:
@@ -133,7 +166,9 @@ def test_the_way_to_ask_further_names_the_worst_pod() -> None:
     assert "/unstick why" not in words(shown(resolved=(trouble(),)))
 
 
-@pytest.mark.parametrize(("age", "says"), [(90, "1 min"), (7200, "2 h"), (3 * 86400, "3 days"), (47 * 3600, "47 h")])
+@pytest.mark.parametrize(
+    ("age", "says"), [(60, "1 min"), (90, "1 min"), (7200, "2 h"), (3 * 86400, "3 days"), (47 * 3600, "47 h")]
+)
 def test_what_is_still_there_says_for_how_long(age: int, says: str) -> None:
     assert f"(for {says})" in words(shown(still=(trouble(first_seen=T0 - timedelta(seconds=age)),)))
 
@@ -141,7 +176,7 @@ def test_what_is_still_there_says_for_how_long(age: int, says: str) -> None:
 @pytest.mark.parametrize("length", [*range(1, 100), 280])  # one of them leaves room for all but the last line
 def test_what_does_not_fit_is_counted(length: int) -> None:
     made = words(shown(new=tuple(trouble(f"p{number}", summary="x" * length) for number in range(75))))
-    assert made.count(":red_circle:") + int(made.split("… and ")[1].split(" more")[0]) == 75
+    assert made.count("🔴") + int(made.split("… and ")[1].split(" more")[0]) == 75
     assert made.count("… and ") == 1
 
 

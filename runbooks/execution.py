@@ -1,0 +1,84 @@
+"""What the store keeps of a plan that was asked for: the execution, its journal, and the right to run it.
+
+Values alone: nothing here reads or writes.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from runbooks.plan import Plan
+from runbooks.situation import Planned
+
+
+class LostLease(Exception):
+    """Somebody else runs the execution now: whoever gets this must stop at once."""
+
+
+class State(StrEnum):
+    """Where an execution stands."""
+
+    WAITING = "waiting"
+    APPROVED = "approved"
+    RUNNING = "running"
+    IN_DOUBT = "in_doubt"
+    DONE = "done"
+    FAILED = "failed"
+    DENIED = "denied"
+    VOID = "void"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (State.DONE, State.FAILED, State.DENIED, State.VOID)
+
+
+OPEN = tuple(state for state in State if not state.ended)
+# Nobody runs it. One that was interrupted between two acts is approved, too: its journal tells.
+NOT_BEGUN = (State.WAITING, State.APPROVED)
+
+
+class AlreadyOpen(Exception):
+    """Another execution that has not ended does the same to the same things."""
+
+    def __init__(self, execution: str, state: State) -> None:
+        super().__init__(f"{execution} does the same and is {state}: it comes first")
+        self.execution = execution
+        self.state = state
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """A plan that was asked for, and what became of it."""
+
+    id: str
+    plan: Plan
+    state: State
+    reason: str
+    created: datetime
+    ended: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    fencing_token: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One journaled act: intended, and (unless the process died in between) with its outcome.
+
+    `said` of an act that is done is what its verification came to; None: it has not been verified.
+    """
+
+    step: str
+    attempt: int
+    act: Planned
+    intended: datetime
+    outcome: str | None
+    said: str | None
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to run an execution: the token goes into every write."""
+
+    execution: str
+    owner: str
+    token: int
