@@ -291,9 +291,12 @@ async def test_a_role_counts_from_the_next_click_on_and_no_file_is_read_where_sl
         assert "is refused" in told.visible
         await office.carol.clicks(request, "Approve")
         await office.carol.sees_modal("node1")
-        file.write_text("people: {")
+        file.write_text("people: {")  # what cannot be read changes nothing
         await office.carol.clicks(request, "Approve")
-        await office.carol.sees_modal("node1")
+        reply = await office.carol.submits(await office.carol.sees_modal("node1"), {CONFIRM_BLOCK: "node1"})
+        assert not reply.errors
+        await office.alice.sees(office.channel, "🟢 Resolved", PATIENCE)
+        assert office.execution().state == "done"
     assert len(readers) >= 3
     assert threading.main_thread() not in readers
 
