@@ -173,7 +173,7 @@ def _answer(report: Report, subject: Subject) -> Answer:
         blind = [o for o in report.outcomes if o.status is Status.UNKNOWN and o.check.startswith("storage/")]
         if blind:
             return _unknown(pod.subject, "; ".join(o.reason or o.check for o in blind))
-        return Answer(Status.OK, Finding(pod.subject, _healthy(pod)), (), (), report.taken_at)
+        return Answer(Status.OK, Finding(pod.subject, _healthy(pod)), (), (), report.taken_at, starting=pod.is_creating)
     best = found[0][1]
     reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
     if not any(link.subject.kind == "RBDLock" for link in best.chain):

@@ -11,13 +11,17 @@ from runbooks.offers import Offer
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Why one thing is stuck; or that it is not, or that this could not be seen. `looked` is when that was so."""
+    """Why one thing is stuck; or that it is not, or that this could not be seen. `looked` is when that was so.
+
+    `starting`: it is not stuck so far, and that it is well is not known yet either.
+    """
 
     status: Status
     finding: Finding
     offers: tuple[Offer, ...]
     changes: tuple[Change, ...]
     looked: datetime | None = None
+    starting: bool = False
 
 
 class IncidentState(StrEnum):

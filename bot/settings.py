@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -249,17 +250,25 @@ def load(path: str | None) -> Settings:
             f"The configuration {file} cannot be read ({reason}): correct --config or UNSTICK_CONFIG."
         ) from None
     try:
-        settings = Settings.model_validate(yaml.safe_load(text) or {})
+        document = yaml.safe_load(text) or {}
+    except (ValueError, RecursionError) as error:  # a date that is none, or brackets without end
+        raise SettingsError(f"{file}: not valid YAML: {str(error) or type(error).__name__}; correct it.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise SettingsError(f"{file}{where}: not valid YAML: {what}; correct it.") from None
+    try:
+        settings = Settings.model_validate(document)
     except ValidationError as error:
         raise SettingsError(f"The configuration {file} is wrong: {_mistakes(error)}.") from None
     if settings.default_cluster and settings.default_cluster not in settings.clusters:
         raise SettingsError(f"{file}: default_cluster names {settings.default_cluster!r}, which is not among clusters.")
     return settings
+
+
+# Seconds without a change after which a file that is written in place counts as whole.
+STEADY = 2.0
 
 
 class Rereading:
@@ -272,7 +281,7 @@ class Rereading:
     def __init__(self, file: Path, first: Settings) -> None:
         self._file = file.absolute()
         self._good = first
-        self._seen: object = ()  # no file is like this: what changed since `first` was read is met
+        self._seen: tuple[int, ...] | None = ()  # no file is like this: what changed since `first` was read is met
         self._said = ""
         self._lock = threading.Lock()
 
@@ -280,7 +289,7 @@ class Rereading:
         """The settings that hold."""
         with self._lock:
             stamp = _stamp(self._file)
-            if stamp != self._seen:
+            if stamp != self._seen and not self._is_being_written(stamp):
                 try:
                     self._read(stamp)
                 except SettingsError as error:
@@ -290,12 +299,23 @@ class Rereading:
                         _log.error("%s Until then, who may do what stays as it was.", error)
             return self._good
 
+    def _is_being_written(self, stamp: tuple[int, ...] | None) -> bool:
+        """Whether somebody writes into the file itself just now; one that was exchanged came whole."""
+        return (
+            stamp is not None
+            and self._seen is not None
+            and stamp[:2] == self._seen[:2]
+            and time.time() - stamp[2] / 1e9 < STEADY
+        )
+
     def _read(self, stamp: tuple[int, ...] | None) -> None:
         if stamp is not None and stamp[-1] == 0:
             raise SettingsError(f"The configuration {self._file} is empty: write it anew.")
         read = load(str(self._file))
         if _stamp(self._file) != stamp:
             return  # it is being written: the next one to ask reads it
+        if gone := sorted({"people", "critical_quorum"} & self._good.model_fields_set - read.model_fields_set):
+            raise SettingsError(f"{self._file} does not say {' and '.join(gone)} any more: that takes a restart.")
         self._seen = stamp
         if self._said or read != self._good:
             _log.warning("%s was read anew: who may do what is as it says now; all else takes a restart.", self._file)

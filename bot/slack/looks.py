@@ -74,7 +74,7 @@ async def _settled(desk: Desk, cluster: str, answer: Answer) -> Incident | None:
     """
     subject = answer.finding.subject
     incident = await asyncio.to_thread(desk.state.incidents.about, cluster, subject)
-    if incident is None or answer.status is not Status.OK:
+    if incident is None or answer.status is not Status.OK or answer.starting:
         return None
     waiting = [each for each in incident.subjects if not same(each, subject)]
     incident = await asyncio.to_thread(desk.state.incidents.leave, incident.id, subject, _note(answer))
@@ -114,7 +114,7 @@ async def _look_at_one(desk: Desk, incident: Incident, subject: Subject, replace
         return Status.OK
     if answer.status is Status.FOUND:
         await _found(desk, incident.cluster, answer, incident.channel, incident.message)
-    elif answer.status is Status.OK:
+    elif answer.status is Status.OK and not answer.starting:
         await asyncio.to_thread(leave, incident.id, subject, _note(answer))
     return answer.status
 

@@ -138,8 +138,9 @@ def _subjects(connection: Connection, incident: str) -> list[Subject]:
 
 def _hidden(connection: Connection, held: Any, channel: str, message: int) -> bool:
     """Whether an incident's message cannot be read by those who ask now: it never came, or is for two people only."""
-    if held.message == message:
-        return False
+    owner = connection.execute(select(incidents.c.id).where(incidents.c.message == message)).first()
+    if held.message == message or owner is not None:
+        return False  # one message tells of one incident
     failed = connection.execute(select(messages.c.failed).where(messages.c.id == held.message)).scalar_one_or_none()
     return failed is not None or (held.channel.startswith(_DIRECT) and not channel.startswith(_DIRECT))
 

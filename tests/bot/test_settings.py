@@ -257,3 +257,32 @@ def test_people_and_the_quorum_hold_as_the_file_says_now_and_all_else_as_at_the_
     assert desk.person("U0EVE").roles == {"approver"}
     assert (desk.now().critical_quorum, desk.now().runbooks) == (2, ("/start",))
     assert Desk(start, nothing, nothing, nothing, nothing).now() is start
+
+
+def test_a_file_that_is_written_in_place_counts_once_it_has_stood_still(tmp_path: Path) -> None:
+    file = tmp_path / "unstick.yaml"
+    file.write_text(APPROVER)
+    now = rereading(file)
+    assert roles(now) == ("approver",)
+    file.write_text(VIEWER)  # perhaps more of it is to come
+    assert roles(now) == ("approver",)
+    long_ago = file.stat().st_mtime - settings.STEADY - 1
+    os.utime(file, (long_ago, long_ago))
+    assert roles(now) == ("viewer",)
+
+
+@pytest.mark.parametrize("text", ["# nothing\n", "\n", "state: /tmp/x.db\n"])
+def test_a_file_that_does_not_name_people_any_more_changes_nothing(
+    mounted: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = rereading(mounted)
+    mount(mounted, text)
+    assert roles(now) == ("approver",)
+    assert "does not say people any more" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["people: {U0BOB: 2026-99-99}", "[" * 3000])
+def test_what_yaml_itself_stumbles_over_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "unstick.yaml").write_text(text)
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        settings.load(str(tmp_path / "unstick.yaml"))

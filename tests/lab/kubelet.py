@@ -151,8 +151,9 @@ class Kubelet:
             return True
         try:
             add_lock(self._ceph, image, self.cookie, self.address)
-        except LabError:
-            if lockers(self._ceph, image):
+        except LabError as error:
+            # Held a moment ago: it may have been broken since.
+            if "already held" in str(error) or lockers(self._ceph, image):
                 return False
             raise
         return True

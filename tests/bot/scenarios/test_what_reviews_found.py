@@ -23,6 +23,7 @@ from bot.store.jobs import Jobs
 from bot.store.messages import Messages
 from bot.store.requests import Request, Requests
 from bot.work import AT_ONCE, WAITING
+from diagnostics.model import Status
 from runbooks.database import StoreError
 from runbooks.plan import PLAN_LASTS
 from runbooks.store import State
@@ -251,3 +252,37 @@ async def test_every_address_that_is_fenced_stands_in_the_dialog(office: Office)
     plan = msgspec.structs.replace(made.plan, steps=tuple(steps))
     view = modals.approval_modal(msgspec.structs.replace(made, plan=plan), office.channel)
     assert all(entry in str(view["blocks"]) for entry in entries)
+
+
+async def test_one_row_that_nobody_can_read_ends_no_round_for_good(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = count()
+
+    def expire(_: Any, __: Any) -> tuple[str, ...]:
+        if next(rounds) == 0:
+            raise ValueError("a plan of another version")
+        return ()
+
+    monkeypatch.setattr(worker, "KEEP", 0.01)
+    monkeypatch.setattr(type(office.state.runbooks), "expire", expire)
+    keeping = office.server.work.call(office.server.worker.keep())
+    await until(lambda: next(rounds) > 4)
+    assert not keeping.done()
+    keeping.cancel()
+
+
+async def test_a_pod_that_only_begins_to_start_leaves_no_incident(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = await office.incident()
+    look = looks.look_at_subject
+
+    async def starts(*given: Any) -> Any:
+        found = await look(*given)
+        return msgspec.structs.replace(found, status=Status.OK, starting=True)
+
+    monkeypatch.setattr(looks, "look_at_subject", starts)
+    await office.alice.clicks(incident, "Why?")
+    await quiet(office)
+    assert "Resolved" not in now(office, incident).visible

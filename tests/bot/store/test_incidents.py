@@ -227,3 +227,11 @@ def test_all_of_it_survives_a_restart(state: State, tmp_path: Path, clock: Clock
 def test_an_unknown_id_is_a_key_error_that_names_it(state: State) -> None:
     with pytest.raises(KeyError, match="in-00000000"):
         state.incidents.get("in-00000000")
+
+
+def test_an_incident_adopts_no_message_that_tells_of_another(state: State) -> None:
+    hidden = state.incidents.found("here", whole(pod("b"), OTHER_NODE), "D1", 1)
+    public = state.incidents.found("here", whole(pod("a")), "C1", 2)
+    moved = state.incidents.found("here", whole(pod("a"), OTHER_NODE), "C1", public.message)
+    assert (moved.id, moved.channel, moved.message) == (hidden.id, "D1", 1)
+    assert state.incidents.get(public.id).message == 2
