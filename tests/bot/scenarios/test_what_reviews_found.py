@@ -69,6 +69,7 @@ async def test_what_was_said_to_be_lost_is_not_done_after_a_restart_either(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = await office.requested()
+    await quiet(office)
     await office.bob.clicks(request, "Approve")
     modal = await office.bob.sees_modal("What dies")
     add = Jobs.add
