@@ -13,12 +13,15 @@ Rule = dict[str, list[str]]
 
 
 def read_rules() -> list[Rule]:
-    """RBAC rules of the reading identity: get and list on all that is declared to be read."""
+    """RBAC rules of the reading identity: get and list on all that is declared to be read, but what is a choice to grant."""
     reads = [read for listed in all_checks() for read in listed.check.reads]
     reads += [read for guard in all_guards().values() for read in guard.reads]
     reads += [read for action in all_actions().values() for read in action.reads]
     kinds = in_order(read.kind for read in (*reads, *chain.READS))
-    return _rules((kind.group, kind.plural, "get list") for kind in kinds if isinstance(kind, Resource))
+    return _rules(
+        (kind.group, kind.plural, kind.verbs) for kind in kinds
+        if isinstance(kind, Resource) and not kind.granted_by_choice
+    )  # fmt: skip
 
 
 def write_rules() -> list[Rule]:

@@ -17,6 +17,7 @@ from diagnostics.facts.holders import (
     PODS_AT,
     host_of,
     images_of_pod,
+    is_down,
     lease_of,
     volume_of,
 )  # fmt: skip
@@ -26,8 +27,6 @@ from diagnostics.facts.resources import Claim, Event, Node, Pod, Volume
 from diagnostics.model import Change, Evidence, Finding, Link, Subject, quoted
 from diagnostics.verdicts import Verdict, sessions_of, verdict_of
 
-# A lease is renewed every 10 s; after 5 minutes without that, kubelet and API server do not talk.
-LEASE_STALE = timedelta(minutes=5)
 # A kubelet repeats the event of a failing mount every few minutes; one that has not come for longer than this is past.
 REPEATED_WITHIN = timedelta(minutes=15)
 LATELY = timedelta(days=7)  # what changed longer ago hardly broke it just now
@@ -305,20 +304,6 @@ def _client_evidence(image: LockedImage, locker: Locker, snapshot: Snapshot) -> 
         yield Evidence("ceph cluster", f"the one that is configured ({osdmap.fsid}) is assumed to be the volume's")
 
 
-def is_down(node: Node, snapshot: Snapshot) -> bool | None:
-    """DOWN: not Ready, and its lease more than 5 minutes old. None where the lease could not be read.
-
-    That proves only that kubelet and API server do not talk: the machine may run on.
-    """
-    if node.is_ready:
-        return False
-    leases = snapshot.seen(LEASES)
-    lease = lease_of(node, leases)
-    if leases is None or lease is None or lease.spec.renew_time is None:
-        return None
-    return snapshot.taken_at - lease.spec.renew_time > LEASE_STALE
-
-
 def _node_state(node: Node, snapshot: Snapshot) -> tuple[str, str]:
     ready = node.ready
     state = f"Ready={ready.status}" if ready else "no Ready condition"
@@ -356,4 +341,4 @@ def changes(finding: Finding, snapshot: Snapshot) -> tuple[Change, ...]:
     return tuple(sorted(lately, key=lambda change: change.when))
 
 
-__all__ = ["READS", "changes", "explain", "images_of_pod", "is_down", "telling_event"]
+__all__ = ["READS", "changes", "explain", "images_of_pod", "telling_event"]

@@ -63,10 +63,14 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Unseen(msgspec.Struct, frozen=True):
-    """A part that a check could not look at, and why: partial blindness is said, never swallowed."""
+    """A part that a check could not look at, and why: partial blindness is said, never swallowed.
+
+    `by_choice`: nobody granted it, and nobody has to. It is told, but what was looked at may still be `ok`.
+    """
 
     subject: str
     reason: str
+    by_choice: bool = False
 
 
 class Finding(msgspec.Struct, frozen=True):

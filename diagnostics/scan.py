@@ -134,7 +134,8 @@ def judged(listed: Listed, snapshot: Snapshot) -> Outcome:
             findings.append(_completed(item, listed, snapshot))
     reason = "; ".join(dict.fromkeys(f"{item.subject}: {item.reason}" for item in unseen)) or None
     if not findings:
-        return Outcome(listed.id, Status.UNKNOWN if unseen else Status.OK, reason, ())
+        blind = any(not item.by_choice for item in unseen)
+        return Outcome(listed.id, Status.UNKNOWN if blind else Status.OK, reason, ())
     return Outcome(listed.id, Status.FOUND, reason, tuple(findings))
 
 

@@ -4,7 +4,6 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import (
@@ -18,7 +17,7 @@ from diagnostics.facts.ceph import (
     OsdMap,
     Sighting,
 )
-from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of
+from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of, is_down
 from diagnostics.facts.images import image_of_volume, is_ceph
 from diagnostics.facts.resources import Node, Pod, Volume
 from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of

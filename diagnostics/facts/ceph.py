@@ -254,12 +254,99 @@ class Sighting(msgspec.Struct, frozen=True):
     watched_from: tuple[str, ...] = ()
 
 
+class VolumeWatchers(msgspec.Struct, frozen=True):
+    """Who has the images open that volumes name and that `Locks` does not tell of, by `pool[/namespace]/image`.
+
+    `unread` has the reason for each image whose watchers could not be read. Images that are not there are left out.
+    """
+
+    watchers: dict[str, tuple[Watcher, ...]] = {}
+    unread: dict[str, str] = {}
+
+
+class ImageFeatures(msgspec.Struct, frozen=True):
+    """The names of the features of the images that volumes name (`layering`, `exclusive-lock`), by the image's spec.
+
+    An image of format 1 has none. `unread` has the reason for each that could not be read.
+    """
+
+    features: dict[str, tuple[str, ...]] = {}
+    unread: dict[str, str] = {}
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """The placement group that an object lies in, and its acting primary OSD; None while nobody serves it."""
+
+    pg: str
+    primary: int | None
+
+
+class Placements(msgspec.Struct, frozen=True):
+    """Where the headers lie of the images that volumes name, by the image's spec; `unread` has the reasons.
+
+    They are looked up only while Ceph reports trouble that can stop a placement group: each takes a command of its own.
+    """
+
+    headers: dict[str, Placement] = {}
+    unread: dict[str, str] = {}
+
+
+class HealthCheck(msgspec.Struct, frozen=True):
+    """One entry of `ceph health detail`: its code (`OSD_DOWN`), severity (`HEALTH_WARN`), summary and details."""
+
+    code: str
+    severity: str
+    summary: str
+    details: tuple[str, ...] = ()
+    muted: bool = False
+
+
+class OsdState(msgspec.Struct, frozen=True):
+    """An OSD: whether it is up, and whether data is placed on it (`in`)."""
+
+    name: str
+    up: bool
+    inside: bool
+
+
+class PoolUse(msgspec.Struct, frozen=True):
+    """How full a pool is: the used share (0 to 1) of what it could hold, bytes left, and its flags (`full`, `nearfull`)."""
+
+    name: str
+    used: float
+    left: int
+    flags: tuple[str, ...] = ()
+
+
+class ClusterStatus(msgspec.Struct, frozen=True):
+    """What Ceph says of itself. `mgr` is the active manager: without one nobody counts `pgs` or measures `pools`.
+
+    `pgs` counts placement groups by state (`active+clean`); `inactive` names those that serve no I/O, as far as Ceph's
+    health details list them.
+    """
+
+    fsid: str
+    health: str
+    checks: tuple[HealthCheck, ...]
+    mons: tuple[str, ...]
+    quorum: tuple[str, ...]
+    osds: tuple[OsdState, ...]
+    mgr: str | None
+    pgs: dict[str, int] = {}
+    inactive: dict[str, str] = {}
+    pools: tuple[PoolUse, ...] = ()
+
+
 # The subject of a look at every lock that there is, and at what of Kubernetes surrounds them.
 ALL_LOCKS = Subject("RBDLocks", None, "*", "")
 
 LOCKS: Kind[Locks] = Kind("ceph.locks", after=(k8s.VOLUMES,))
-# Every locked image of the cluster, whatever the scope: who else uses an address that is to be fenced.
-NEIGHBOURS: Kind[Locks] = Kind("ceph.neighbours")
+# Every locked image of the cluster, whatever the scope, and the unlocked ones that volumes name, with their users: who
+# else uses an address that is to be fenced.
+NEIGHBOURS: Kind[Locks] = Kind("ceph.neighbours", after=(k8s.VOLUMES,))
+STATUS: Kind[ClusterStatus] = Kind("ceph.status", after=(LOCKS,))
+FEATURES: Kind[ImageFeatures] = Kind("ceph.features", after=(k8s.VOLUMES, LOCKS))
+PLACEMENTS: Kind[Placements] = Kind("ceph.placements", after=(k8s.VOLUMES, LOCKS, STATUS))
 SESSIONS: Kind[Sessions] = Kind("ceph.sessions", after=(LOCKS,))
 OSDMAP: Kind[OsdMap] = Kind("ceph.osdmap", after=(LOCKS,))
 # Made by the scan from the other facts and from what earlier looks left in the store; no source reads it.

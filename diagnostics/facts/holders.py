@@ -5,15 +5,19 @@ how the API server itself finds them (`status.podIP`), without listing any pods.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 import msgspec
 
-from diagnostics.facts import NotSeen, Snapshot, ceph
+from diagnostics.facts import Kind, NotSeen, Snapshot, ceph
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.images import image_of_pod_volume, image_of_volume
 from diagnostics.facts.kubernetes import Get, List, Listing, Resource
-from diagnostics.facts.resources import Lease, Node, Pod, Volume, Workload, pod_row
+from diagnostics.facts.resources import Attachment, Lease, Node, Pod, PodRow, Volume, Workload, pod_row
 
+MOST_LEASES = 20  # leases read one by one; for more, a list takes less
+# A lease is renewed every 10 s; after 5 minutes without that, kubelet and API server do not talk.
+LEASE_STALE = timedelta(minutes=5)
 MOST_ADDRESSES = 50  # look-ups of single addresses; a scan that meets more dead clients than that says what it skipped
 
 
@@ -92,12 +96,25 @@ def _lockers(snapshot: Snapshot) -> Iterable[tuple[ceph.LockedImage, ceph.Locker
 
 
 def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
-    """All nodes where an address must be matched; else only those that the pods in question run on."""
-    subject = snapshot.scope.subject
-    if subject is None or subject.kind == "RBDImage" or any(True for _ in _lockers(snapshot)):
+    """All nodes where an address must be matched; else those that the pods run on, or their volumes are attached to."""
+    subject, locks = snapshot.scope.subject, snapshot.seen(ceph.LOCKS)
+    watched = locks is not None and any(locks.users.values())
+    if subject is None or subject.kind == "RBDImage" or watched or any(True for _ in _lockers(snapshot)):
         return (List(),)
     pods = snapshot.seen(k8s.PODS)
-    return {Get(pod.spec.node_name): None for pod in (pods.full if pods else ()) if pod.spec.node_name}
+    names = {pod.spec.node_name: None for pod in (pods.full if pods else ()) if pod.spec.node_name}
+    names |= {attachment.spec.node_name: None for attachment in attachments_of(snapshot)}
+    return [Get(name) for name in names]
+
+
+def attachments_of(snapshot: Snapshot) -> tuple[Attachment, ...]:
+    """The attachments of the volumes in the snapshot. (The API has no selector for them: the list has all others too.)"""
+    volumes, attachments = snapshot.seen(k8s.VOLUMES), snapshot.seen(k8s.ATTACHMENTS)
+    names = {volume.metadata.name for volume in (volumes.full if volumes else ())}
+    return tuple(
+        attachment for attachment in (attachments.full if attachments else ())
+        if attachment.spec.source.persistent_volume_name in names
+    )  # fmt: skip
 
 
 def _pods_at(snapshot: Snapshot) -> Iterable[Get | List]:
@@ -114,6 +131,13 @@ def _looked_up(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _claim_users(snapshot: Snapshot) -> Iterable[Get | List]:
+    """The pods beside the claims of locked images, and of volumes that are attached elsewhere than their pod is."""
+    subject, pods = snapshot.scope.subject, snapshot.seen(k8s.PODS)
+    if subject is not None and subject.kind == "Pod":
+        nodes = {pod.spec.node_name for pod in (pods.full if pods else ())}
+        elsewhere = any(attachment.spec.node_name not in nodes for attachment in attachments_of(snapshot))
+        if elsewhere and subject.namespace:
+            return (List(subject.namespace),)
     images = dict.fromkeys(image.image.spec for image, _ in _lockers(snapshot))
     if (subject := snapshot.scope.subject) and subject.kind == "RBDImage":
         images[subject.name] = None  # its users matter also once its lock is gone
@@ -128,19 +152,32 @@ def holder_nodes(snapshot: Snapshot) -> tuple[Node, ...]:
 
 
 def _leases(snapshot: Snapshot) -> Iterable[Get | List]:
-    return [Get(node.metadata.name, "kube-node-lease") for node in holder_nodes(snapshot)]
+    """The leases of the lockers' nodes, and of all nodes that are not Ready: only the lease tells which of them is down."""
+    nodes = snapshot.seen(NODES)
+    wanted = {node.metadata.name: None for node in holder_nodes(snapshot)}
+    wanted |= {node.metadata.name: None for node in (nodes.full if nodes else ()) if not node.is_ready}
+    if len(wanted) > MOST_LEASES:
+        return (List("kube-node-lease"),)
+    return [Get(name, "kube-node-lease") for name in wanted]
 
 
 def _node_pods(snapshot: Snapshot) -> Iterable[Get | List]:
     return [List(None, f"spec.nodeName={node.metadata.name}") for node in holder_nodes(snapshot)]
 
 
-NODES: Resource[Node] = Resource("nodes", (k8s.PODS, ceph.LOCKS), plural="nodes", struct=Node, requests=_nodes)
+NODES: Resource[Node] = Resource(
+    "nodes", (k8s.PODS, k8s.ATTACHMENTS, ceph.LOCKS), plural="nodes", struct=Node, requests=_nodes
+)
 PODS_AT: Resource[Pod] = Resource(
     "pods at the lockers' addresses", (ceph.LOCKS,), plural="pods", struct=Pod, row=pod_row, requests=_pods_at
 )
 CLAIM_USERS: Resource[Pod] = Resource(
-    "pods beside the claims", (ceph.LOCKS, k8s.VOLUMES), plural="pods", struct=Pod, row=pod_row, requests=_claim_users
+    "pods beside the claims",
+    (ceph.LOCKS, k8s.VOLUMES, k8s.ATTACHMENTS),
+    plural="pods",
+    struct=Pod,
+    row=pod_row,
+    requests=_claim_users,
 )
 LEASES: Resource[Lease] = Resource(
     "leases", (ceph.LOCKS, NODES, PODS_AT), group="coordination.k8s.io", plural="leases", struct=Lease,
@@ -150,6 +187,9 @@ NODE_PODS: Resource[Pod] = Resource(
     "pods on the holders' nodes", (ceph.LOCKS, NODES, PODS_AT), plural="pods", struct=Pod, row=pod_row,
     requests=_node_pods,
 )  # fmt: skip
+
+# Read in a scan only, and only while some node is not Ready: who watches matters where a watcher may be cut off.
+WATCHERS: Kind[ceph.VolumeWatchers] = Kind("ceph.watchers", after=(k8s.VOLUMES, ceph.LOCKS, NODES))
 
 
 def _owners(kind: str) -> Callable[[Snapshot], Iterable[Get | List]]:
@@ -187,3 +227,27 @@ def users_of(volume: Volume, snapshot: Snapshot) -> tuple[Pod, ...]:
 def lease_of(node: Node, leases: Listing[Lease] | None) -> Lease | None:
     """The lease that a node's kubelet renews."""
     return next((lease for lease in (leases.full if leases else ()) if lease.metadata.name == node.metadata.name), None)
+
+
+def is_down(node: Node, snapshot: Snapshot) -> bool | None:
+    """DOWN: not Ready, and its lease more than 5 minutes old. None where the lease could not be read.
+
+    That proves only that kubelet and API server do not talk: the machine may run on.
+    """
+    if node.is_ready:
+        return False
+    leases = snapshot.seen(LEASES)
+    lease = lease_of(node, leases)
+    if leases is None or lease is None or lease.spec.renew_time is None:
+        return None
+    return snapshot.taken_at - lease.spec.renew_time > LEASE_STALE
+
+
+def users_of_claim(namespace: str | None, claim: str, snapshot: Snapshot) -> tuple[PodRow, ...]:
+    """The pods that mount a claim, as far as they were read (a scan reads all of its namespaces); ended ones left out."""
+    rows = [row for kind in (k8s.PODS, CLAIM_USERS) if (pods := snapshot.seen(kind)) for row in pods.rows]
+    users = {
+        row.uid: row for row in rows
+        if row.namespace == namespace and claim in row.claims and row.phase not in ("Succeeded", "Failed")
+    }  # fmt: skip
+    return tuple(users.values())

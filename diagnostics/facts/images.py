@@ -10,7 +10,8 @@ CEPHFS_DRIVER = "cephfs.csi.ceph.com"
 """ceph-csi's own driver names. Rook and others put a prefix and a dot in front."""
 
 
-def _is_driver(driver: str, name: str) -> bool:
+def is_driver(driver: str, name: str) -> bool:
+    """Whether a driver is one of ceph-csi's, whatever prefix it was installed with."""
     return driver == name or driver.endswith(f".{name}")
 
 
@@ -29,18 +30,18 @@ def image_of_pod_volume(volume: PodVolume) -> ImageSpec | None:
 def is_rbd(volume: Volume) -> bool:
     """Whether a PV is an RBD image, even where it does not say which."""
     csi = volume.spec.csi
-    return volume.spec.rbd is not None or (csi is not None and _is_driver(csi.driver, RBD_DRIVER))
+    return volume.spec.rbd is not None or (csi is not None and is_driver(csi.driver, RBD_DRIVER))
 
 
 def is_ceph(volume: Volume | PodVolume) -> bool:
     """Whether a PV or a pod's own volume lies on Ceph, RBD or CephFS: a fence of its node ends its I/O."""
     if isinstance(volume, PodVolume):
         driver = volume.csi.driver if volume.csi else ""
-        inline = any(_is_driver(driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
+        inline = any(is_driver(driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
         return volume.rbd is not None or volume.cephfs is not None or inline
     csi = volume.spec.csi
     return (
-        is_rbd(volume) or volume.spec.cephfs is not None or (csi is not None and _is_driver(csi.driver, CEPHFS_DRIVER))
+        is_rbd(volume) or volume.spec.cephfs is not None or (csi is not None and is_driver(csi.driver, CEPHFS_DRIVER))
     )
 
 
@@ -74,7 +75,7 @@ def _csi(source: CSISource) -> ImageSpec | None:
 
     A volume made by hand (`staticVolume`) has the image's name as its handle instead.
     """
-    if not _is_driver(source.driver, RBD_DRIVER):
+    if not is_driver(source.driver, RBD_DRIVER):
         return None
     attributes = source.volume_attributes or {}
     by_hand = attributes.get("staticVolume", "").lower() in ("true", "1", "t")

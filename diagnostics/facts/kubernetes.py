@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from diagnostics.facts import Kind, Snapshot
 from diagnostics.facts import resources as res
-from diagnostics.facts.resources import Attachment, Claim, Event, Pod, PodRow, Volume, Workload
+from diagnostics.facts.resources import Attachment, Claim, Deployment, Event, Pod, PodRow, Volume, Workload
 
 F = TypeVar("F", covariant=True)
 
@@ -41,7 +41,11 @@ class Listing(Generic[F]):
 
 @dataclass(frozen=True, eq=False)
 class Resource(Kind[Listing[F]], Generic[F]):
-    """A Kubernetes resource. `requests` says what to ask; `keep` which objects of a list are kept at all."""
+    """A Kubernetes resource: `requests` says what to ask, and `verbs` what that takes in RBAC.
+
+    One that is `granted_by_choice` asks for metadata alone, never for content, and that it is forbidden is no blindness:
+    the cluster's owner did not grant it (Secrets).
+    """
 
     group: str = ""
     version: str = "v1"
@@ -49,6 +53,8 @@ class Resource(Kind[Listing[F]], Generic[F]):
     struct: type[Any] = res.Struct
     row: Callable[[Any], PodRow] | None = None
     requests: Callable[[Snapshot], Iterable[Get | List]] = lambda _: (List(),)
+    verbs: str = "get list"
+    granted_by_choice: bool = False
 
     @property
     def path(self) -> str:
@@ -102,6 +108,13 @@ def _attachments(snapshot: Snapshot) -> Iterable[Get | List]:
     return ()
 
 
+def _deployments(snapshot: Snapshot) -> Iterable[Get | List]:
+    if snapshot.scope.subject is None:
+        return _everywhere(snapshot)
+    owners = [(r.metadata.namespace, r.metadata.controller) for r in _full(snapshot, REPLICA_SETS)]
+    return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "Deployment"}
+
+
 def _replica_sets(snapshot: Snapshot) -> Iterable[Get | List]:
     owners = [(p.metadata.namespace, p.metadata.controller) for p in _full(snapshot, PODS)]
     return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
@@ -121,4 +134,7 @@ ATTACHMENTS: Resource[Attachment] = Resource(
 )  # fmt: skip
 REPLICA_SETS: Resource[Workload] = Resource(
     "replicasets", (PODS,), group="apps", plural="replicasets", struct=Workload, requests=_replica_sets
+)
+DEPLOYMENTS: Resource[Deployment] = Resource(
+    "deployments", (REPLICA_SETS,), group="apps", plural="deployments", struct=Deployment, requests=_deployments
 )

@@ -1,6 +1,5 @@
 """Guards about nodes and pods."""
 
-from diagnostics.chain import is_down
 from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import LOCKS, OSDMAP, Address, OsdMap
@@ -13,6 +12,7 @@ from diagnostics.facts.holders import (
     OWNING_STATEFUL_SETS,
     PODS_AT,
     holder_nodes,
+    is_down,
 )  # fmt: skip
 from diagnostics.facts.images import is_ceph
 from diagnostics.facts.resources import Node, Pod

@@ -15,14 +15,34 @@ import yaml
 
 from diagnostics import chain
 from diagnostics.facts import Kind, Read, Snapshot
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, Locks, OsdMap, Sessions, Sighting
+from diagnostics.facts.ceph import (
+    FEATURES,
+    LOCKS,
+    OSDMAP,
+    PLACEMENTS,
+    SESSIONS,
+    STATUS,
+    ClusterStatus,
+    ImageFeatures,
+    Locks,
+    OsdMap,
+    Placements,
+    Sessions,
+    Sighting,
+    VolumeWatchers,
+)
+from diagnostics.facts.holders import WATCHERS
 from diagnostics.facts.kubernetes import Get, List, Listing, Resource
 from diagnostics.model import Scope
 from diagnostics.scan import gather
 from diagnostics.sources import CouldNotLook
 
 Json = dict[str, Any]
-_CEPH = {LOCKS.name: Locks, SESSIONS.name: Sessions, OSDMAP.name: OsdMap}
+_CEPH = {
+    LOCKS.name: Locks, SESSIONS.name: Sessions, OSDMAP.name: OsdMap, STATUS.name: ClusterStatus,
+    WATCHERS.name: VolumeWatchers, FEATURES.name: ImageFeatures, PLACEMENTS.name: Placements,
+}  # fmt: skip
+_EMPTY_WHERE_UNTOLD = (WATCHERS.name, FEATURES.name, PLACEMENTS.name)
 
 
 class Gap(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +96,10 @@ class Recording:
         if gap := self._gap(kind):
             raise CouldNotLook(gap.reason, configured=gap.configured)
         if not isinstance(kind, Resource):
-            return msgspec.convert(self.world.ceph[kind.name], _CEPH[kind.name], strict=False)
+            told = self.world.ceph.get(kind.name, {} if kind.name in _EMPTY_WHERE_UNTOLD else None)
+            if told is None:
+                raise CouldNotLook(f"{kind.name} is not recorded in this world")
+            return msgspec.convert(told, _CEPH[kind.name], strict=False)
         found = [item for request in kind.requests(earlier) for item in self._matching(kind, request)]
         objects = [msgspec.convert(item, kind.struct, strict=False) for item in found]
         full = tuple(item for item in objects if keep is None or keep(item))

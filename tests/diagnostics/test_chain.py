@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from diagnostics import chain
-from diagnostics.chain import changes, explain, is_down
+from diagnostics.chain import changes, explain
+from diagnostics.facts.holders import is_down
 from diagnostics.facts import Snapshot
 from diagnostics.facts.holders import NODES
 from diagnostics.facts.kubernetes import PODS

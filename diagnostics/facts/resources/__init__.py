@@ -4,6 +4,10 @@ Field names are Kubernetes' own, in snake case. Whatever the API may leave out o
 real clusters do both (an Event's `involvedObject`, a CSINode's `drivers`). A Secret's data is never among them.
 """
 
+from diagnostics.facts.resources.configuration import (
+    ConfigMap,
+    Secret,
+)
 from diagnostics.facts.resources.events import (
     Event,
     EventSeries,
@@ -11,6 +15,7 @@ from diagnostics.facts.resources.events import (
     InvolvedObject,
 )
 from diagnostics.facts.resources.meta import (
+    AnnotatedMeta,
     Condition,
     LocalReference,
     Meta,
@@ -19,6 +24,7 @@ from diagnostics.facts.resources.meta import (
     canonical_ip,
 )
 from diagnostics.facts.resources.nodes import (
+    AttachedVolume,
     Lease,
     LeaseSpec,
     Node,
@@ -39,10 +45,8 @@ from diagnostics.facts.resources.pods import (
     PodSpec,
     PodStatus,
     PodVolume,
-    ReplicaSetSpec,
     SecretSource,
     Waiting,
-    Workload,
     pod_row,
 )
 from diagnostics.facts.resources.volumes import (
@@ -53,27 +57,46 @@ from diagnostics.facts.resources.volumes import (
     AttachmentStatus,
     Claim,
     ClaimSpec,
+    CSIDriver,
+    CSINode,
     CSISource,
+    NodeDriver,
     PhaseStatus,
     RBDSource,
+    StorageClass,
     Volume,
     VolumeSpec,
 )
+from diagnostics.facts.resources.workloads import (
+    DaemonSet,
+    Deployment,
+    ReplicaSetSpec,
+    RollingUpdate,
+    Strategy,
+    Workload,
+)
 
 __all__ = [
+    "AnnotatedMeta",
     "AttachError",
+    "AttachedVolume",
     "Attachment",
     "AttachmentSource",
     "AttachmentSpec",
     "AttachmentStatus",
+    "CSIDriver",
+    "CSINode",
     "CSISource",
     "Claim",
     "ClaimSource",
     "ClaimSpec",
     "Condition",
+    "ConfigMap",
     "ConfigMapSource",
     "ContainerState",
     "ContainerStatus",
+    "DaemonSet",
+    "Deployment",
     "Event",
     "EventSeries",
     "EventSource",
@@ -85,6 +108,7 @@ __all__ = [
     "Meta",
     "Node",
     "NodeAddress",
+    "NodeDriver",
     "NodeInfo",
     "NodeSpec",
     "NodeStatus",
@@ -97,7 +121,11 @@ __all__ = [
     "PodVolume",
     "RBDSource",
     "ReplicaSetSpec",
+    "RollingUpdate",
+    "Secret",
     "SecretSource",
+    "StorageClass",
+    "Strategy",
     "Struct",
     "Taint",
     "Volume",

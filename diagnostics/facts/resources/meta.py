@@ -44,6 +44,12 @@ class Meta(Struct, frozen=True):
         return next((owner for owner in self.owner_references or () if owner.controller), None)
 
 
+class AnnotatedMeta(Meta, frozen=True):
+    """Metadata with annotations, where these say something. Pods' are left out: there are too many of them."""
+
+    annotations: dict[str, str] | None = None
+
+
 class Condition(Struct, frozen=True):
     """A status condition, of pods and nodes alike."""
 
@@ -59,3 +65,4 @@ class LocalReference(Struct, frozen=True):
 
     name: str = ""
     namespace: str | None = None
+    uid: str = ""

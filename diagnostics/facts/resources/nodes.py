@@ -20,6 +20,8 @@ class Taint(Struct, frozen=True):
 
     key: str
     effect: str = ""
+    value: str = ""
+    time_added: datetime | None = None
 
 
 class NodeSpec(Struct, frozen=True):
@@ -30,10 +32,18 @@ class NodeSpec(Struct, frozen=True):
 
 
 class NodeInfo(Struct, frozen=True):
-    """What tells one boot, and one machine, from another."""
+    """What tells one boot, and one machine, from another, and what its kernel is."""
 
     boot_id: str = msgspec.field(name="bootID", default="")
     system_uuid: str = msgspec.field(name="systemUUID", default="")
+    kernel_version: str = ""
+    kubelet_version: str = ""
+
+
+class AttachedVolume(Struct, frozen=True):
+    """A volume that the controller takes for attached to a node."""
+
+    name: str
 
 
 class NodeStatus(Struct, frozen=True):
@@ -43,6 +53,7 @@ class NodeStatus(Struct, frozen=True):
     conditions: tuple[Condition, ...] | None = None
     node_info: NodeInfo = NodeInfo()
     volumes_in_use: tuple[str, ...] | None = None
+    volumes_attached: tuple[AttachedVolume, ...] | None = None
 
 
 class Node(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Pods, what they mount, and the owners that make them again."""
+"""Pods and what they mount."""
 
 from datetime import datetime
 
@@ -169,16 +169,3 @@ def pod_row(pod: Pod) -> PodRow:
         meta.namespace or "", meta.name, meta.uid, pod.spec.node_name, status.host_ip, status.pod_ip, status.phase,
         pod.claims, meta.deletion_timestamp is not None,
     )  # fmt: skip
-
-
-class ReplicaSetSpec(Struct, frozen=True):
-    """How many pods it keeps."""
-
-    replicas: int | None = None
-
-
-class Workload(Struct, frozen=True):
-    """A ReplicaSet or StatefulSet: an owner that makes a deleted pod again."""
-
-    metadata: Meta
-    spec: ReplicaSetSpec = ReplicaSetSpec()

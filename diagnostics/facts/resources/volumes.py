@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from diagnostics.facts.resources.meta import LocalReference, Meta, Struct
+import msgspec
+
+from diagnostics.facts.resources.meta import AnnotatedMeta, LocalReference, Meta, Struct
 from diagnostics.model import Subject
 
 
@@ -17,11 +19,13 @@ class RBDSource(Struct, frozen=True):
 
 
 class CSISource(Struct, frozen=True):
-    """A CSI volume as a PV describes it."""
+    """A CSI volume as a PV describes it. The secret references are names only."""
 
     driver: str
     volume_handle: str = ""
     volume_attributes: dict[str, str] | None = None
+    node_stage_secret_ref: LocalReference | None = None
+    controller_expand_secret_ref: LocalReference | None = None
 
 
 class ClaimSpec(Struct, frozen=True):
@@ -33,15 +37,17 @@ class ClaimSpec(Struct, frozen=True):
 
 
 class PhaseStatus(Struct, frozen=True):
-    """A status that is just a phase."""
+    """A phase; a PV's says why too, where it failed."""
 
     phase: str = ""
+    reason: str | None = None
+    message: str | None = None
 
 
 class Claim(Struct, frozen=True):
-    """A PersistentVolumeClaim."""
+    """A PersistentVolumeClaim. Its annotations name the provisioner and the node that were chosen for it."""
 
-    metadata: Meta
+    metadata: AnnotatedMeta
     spec: ClaimSpec = ClaimSpec()
     status: PhaseStatus = PhaseStatus()
 
@@ -56,6 +62,8 @@ class VolumeSpec(Struct, frozen=True):
 
     access_modes: tuple[str, ...] | None = None
     claim_ref: LocalReference | None = None
+    storage_class_name: str | None = None
+    persistent_volume_reclaim_policy: str = ""
     rbd: RBDSource | None = None
     csi: CSISource | None = None
     cephfs: dict[str, object] | None = None
@@ -100,6 +108,7 @@ class AttachmentStatus(Struct, frozen=True):
 
     attached: bool = False
     attach_error: AttachError | None = None
+    detach_error: AttachError | None = None
 
 
 class Attachment(Struct, frozen=True):
@@ -108,3 +117,66 @@ class Attachment(Struct, frozen=True):
     metadata: Meta
     spec: AttachmentSpec
     status: AttachmentStatus | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """This attachment as a subject."""
+        return Subject("VolumeAttachment", None, self.metadata.name, self.metadata.uid)
+
+
+class StorageClass(Struct, frozen=True):
+    """A StorageClass. Its parameters name pools, clusterIDs and secrets, never a secret's data."""
+
+    metadata: AnnotatedMeta
+    provisioner: str = ""
+    parameters: dict[str, str] | None = None
+    volume_binding_mode: str = "Immediate"
+    allow_volume_expansion: bool | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """This class as a subject."""
+        return Subject("StorageClass", None, self.metadata.name, self.metadata.uid)
+
+
+class CSIDriverSpec(Struct, frozen=True):
+    """What the cluster is told of a driver."""
+
+    attach_required: bool = True
+
+
+class CSIDriver(Struct, frozen=True):
+    """A CSIDriver, named as the driver itself."""
+
+    metadata: Meta
+    spec: CSIDriverSpec = CSIDriverSpec()
+
+
+class NodeDriver(Struct, frozen=True):
+    """A driver whose node plugin is registered on a node."""
+
+    name: str
+    node_id: str = msgspec.field(name="nodeID", default="")
+
+
+class CSINodeSpec(Struct, frozen=True):
+    """The drivers of a node. Real API servers answer `null` for none."""
+
+    drivers: tuple[NodeDriver, ...] | None = None
+
+
+class CSINode(Struct, frozen=True):
+    """A CSINode, named as its node: which drivers are registered there."""
+
+    metadata: Meta
+    spec: CSINodeSpec = CSINodeSpec()
+
+    @property
+    def drivers(self) -> frozenset[str]:
+        """The names of the registered drivers."""
+        return frozenset(driver.name for driver in self.spec.drivers or ())
+
+    @property
+    def subject(self) -> Subject:
+        """This CSINode as a subject."""
+        return Subject("CSINode", None, self.metadata.name, self.metadata.uid)

@@ -19,6 +19,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from diagnostics.sources import CouldNotLook
 
+# https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -140,20 +142,21 @@ class Api:
         """The API server's address."""
         return str(self._client.configuration.host) if self._client else ""
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """GET a path and return the body as it came.
+    async def get(self, path: str, query: Mapping[str, str] | None = None, *, metadata_only: bool = False) -> bytes:
+        """GET a path and return the body as it came, or (of one object) its metadata alone: no content is sent then.
 
         Raises:
             KubernetesError: the server answered with an error.
             CouldNotLook: the server could not be reached, or did not answer in time.
         """
-        return await self._request("GET", path, query)
+        return await self._request("GET", path, query, accept=METADATA_ONLY if metadata_only else "application/json")
 
     async def _request(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = ""
-    ) -> bytes:
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = "",
+        accept: str = "application/json",
+    ) -> bytes:  # fmt: skip
         assert self._client is not None, "an Api is used inside `async with`"
-        headers = {"Accept": "application/json", **({"Content-Type": media} if media else {})}
+        headers = {"Accept": accept, **({"Content-Type": media} if media else {})}
         try:
             request = await self._client.param_serialize(
                 method, path, query_params=list((query or {}).items()), header_params=headers, body=body,

@@ -76,13 +76,15 @@ class KubernetesSource:
     async def _get(self, kind: Resource[Any], request: Get) -> Any:
         path = f"{_collection(kind, request.namespace)}/{quote(request.name, safe='')}"
         try:
-            return self._decode(await self._api.get(path), kind.struct, kind)
+            return self._decode(await self._api.get(path, metadata_only=kind.granted_by_choice), kind.struct, kind)
         except KubernetesError as error:
             if error.status == 404:
                 return None
-            raise CouldNotLook(refusal(error, f"read {kind.plural}/{request.name}")) from None
+            chosen = error.status == 403 and kind.granted_by_choice
+            raise CouldNotLook(refusal(error, f"read {kind.plural}/{request.name}"), configured=not chosen) from None
 
     async def _list(self, kind: Resource[Any], request: List, keep: Callable[[Any], bool] | None) -> Listing[Any]:
+        assert not kind.granted_by_choice, "what is granted by choice is asked for by name"
         page_type = _page_of(kind.struct)  # type: ignore[arg-type]
         query = {"limit": str(PAGE), **({"fieldSelector": request.fields} if request.fields else {})}
         full: list[Any] = []

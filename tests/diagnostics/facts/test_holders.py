@@ -11,6 +11,7 @@ from diagnostics.facts.holders import (
     CLAIM_USERS,
     LEASES,
     MOST_ADDRESSES,
+    MOST_LEASES,
     NODE_PODS,
     NODES,
     OWNING_REPLICA_SETS,
@@ -144,10 +145,12 @@ def test_nodes_are_listed_where_an_address_must_be_matched_and_read_by_name_else
     assert list(NODES.requests(snapshot(subject=Subject("RBDImage", None, "p/i", ""), ceph_locks=none))) == [List()]
 
 
-def test_the_holders_nodes_are_asked_for_their_leases_and_pods_each_once() -> None:
+def test_the_holders_nodes_are_asked_for_their_pods_and_with_all_that_are_not_ready_for_their_leases() -> None:
     seen = snapshot(node("node1", IP), node("node2", "192.0.2.2"), ceph_locks=locks(IP, IP, "203.0.113.9"))
     assert [found.metadata.name for found in holder_nodes(seen)] == ["node1"]
-    assert list(LEASES.requests(seen)) == [Get("node1", "kube-node-lease")]
+    assert list(LEASES.requests(seen)) == [Get("node1", "kube-node-lease"), Get("node2", "kube-node-lease")]
+    crowd = snapshot(*(node(f"n{number}", f"10.1.{number}.1") for number in range(MOST_LEASES + 1)))
+    assert list(LEASES.requests(crowd)) == [List("kube-node-lease")]
     assert list(NODE_PODS.requests(seen)) == [List(None, "spec.nodeName=node1")]
 
 
