@@ -70,10 +70,12 @@ def check(cluster: str, report: Report, offers: dict[str, tuple[Offer, ...]]) ->
     }
 
 
-def why(status: str, what: Finding, offers: Iterable[Offer], changes: Iterable[Change]) -> Json:
-    """The answer of `unstick why`: one finding, its status, and what changed on the way."""
+def why(
+    status: str, what: Finding, offers: Iterable[Offer], changes: Iterable[Change], beside: Iterable[str] = ()
+) -> Json:
+    """The answer of `unstick why`: one finding, its status, what changed on the way, and what else was found there."""
     told = [{"when": moment(c.when), "subject": subject(c.subject), "says": c.says} for c in changes]
-    return {**finding(what, offers), "status": status, "changes": told}
+    return {**finding(what, offers), "status": status, "changes": told, "beside": list(beside)}
 
 
 def locks(cluster: str | None, snapshot: Snapshot) -> Json:

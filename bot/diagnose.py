@@ -19,7 +19,7 @@ from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, SIGHTINGS
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
 from diagnostics.facts.resources import Pod
-from diagnostics.model import Finding, Scope, Severity, Status, Subject, quoted
+from diagnostics.model import Evidence, Finding, Link, Scope, Severity, Status, Subject, quoted
 from diagnostics.scan import Report, gather, scan
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
@@ -48,6 +48,8 @@ class Diagnosis:
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_NAME = 253
 _LISTING_POOLS = 20.0  # seconds
+# What a Deployment that starts the new pod before the old one has let go of the volume runs into.
+_HELD_ELSEWHERE = ("rbd-image-locked", "rbd-image-in-use", "multi-attach", "mount-timeout-umbrella")
 _KINDS = {
     "pod": "Pod", "pods": "Pod", "po": "Pod",
 }  # fmt: skip
@@ -141,7 +143,7 @@ async def look_at_subject(target: Target, state: State, subject: Subject) -> Ans
     Raises:
         NoSuchSubject: there is no such thing in the cluster.
     """
-    checks = chosen(("storage", "ceph"))
+    checks = [listed for listed in chosen(("storage", "ceph")) if not listed.check.of_the_whole]
     async with target.sources() as sources:
         scope = Scope(target.name, subject=subject)
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
@@ -165,7 +167,8 @@ def _answer(report: Report, subject: Subject) -> Answer:
             f"There is no {subject.kind} {subject.name} in namespace {subject.namespace}: check the name and -n."
         )
     pod = seen.full[0]
-    found = [(o.check, f) for o in report.outcomes for f in o.findings if _is_about(f, pod.subject)]
+    every = [(o.check, f) for o in report.outcomes for f in o.findings]
+    found = [(check, f) for check, f in every if _is_about(f, pod.subject)] or _of_its_claims(pod, every)
     found.sort(key=lambda pair: (len(pair[1].chain), (pair[1].severity or Severity.INFO).rank), reverse=True)
     if not found:
         if (known := _not_well(pod)) is not None:
@@ -178,9 +181,34 @@ def _answer(report: Report, subject: Subject) -> Answer:
     reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
     if not any(link.subject.kind == "RBDLock" for link in best.chain):
         best = _with_unseen(best, reasons)
+    beside = [(check, f) for check, f in every if f not in [one for _, one in found] and _is_on_the_way(f, best, pod)]
     books = library()
-    made = [offer for check, finding in found for offer in offers(check, finding, books)]
-    return Answer(Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at)
+    made = [offer for check, finding in (*found, *beside) for offer in offers(check, finding, books)]
+    return Answer(
+        Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at,
+        beside=tuple(dict.fromkeys(f.summary for _, f in beside)),
+    )  # fmt: skip
+
+
+def _of_its_claims(pod: Pod, every: list[tuple[str, Finding]]) -> list[tuple[str, Finding]]:
+    """What was found of a pod's claims, told of the pod: one that is bound to no node waits for them all the same."""
+    text = f"status.phase {pod.status.phase}, spec.nodeName {pod.spec.node_name or '(none)'}"
+    proof = Evidence(f"GET pods {pod.metadata.namespace}/{pod.metadata.name}", text)
+    link = Link(pod.subject, f"is {pod.status.phase} and mounts it", (proof,))
+    return [
+        (check, msgspec.structs.replace(f, subject=pod.subject, chain=(link, *f.chain)))
+        for check, f in every
+        if f.subject.kind == "PersistentVolumeClaim" and f.subject.namespace == pod.metadata.namespace
+        and f.subject.name in pod.claims and pod.status.phase == "Pending"
+    ]  # fmt: skip
+
+
+def _is_on_the_way(finding: Finding, best: Finding, pod: Pod) -> bool:
+    """Whether something else that was found belongs to this trouble: it is about a link of the chain, or made the pod."""
+    about = finding.subject
+    return about in [link.subject for link in best.chain] or (
+        about.kind == "Deployment" and about.namespace == pod.metadata.namespace and best.cause in _HELD_ELSEWHERE
+    )
 
 
 def _is_about(finding: Finding, subject: Subject) -> bool:
@@ -198,7 +226,9 @@ def _with_unseen(finding: Finding, reasons: list[tuple[str, str]]) -> Finding:
 
 
 def _same(reason: str, said: str) -> bool:
-    return reason in said or said in reason or said.partition(": ")[2] == reason
+    """Whether two sentences give one reason, be it of different things: `image a/b: no answer`, `ceph.status: no answer`."""
+    why = said.partition(": ")[2]
+    return reason in said or said in reason or bool(why and why in (reason, reason.partition(": ")[2]))
 
 
 def _unique(made: list[Offer]) -> list[Offer]:

@@ -13,7 +13,8 @@ from runbooks.offers import Offer
 class Answer(msgspec.Struct, frozen=True):
     """Why one thing is stuck; or that it is not, or that this could not be seen. `looked` is when that was so.
 
-    `starting`: it is not stuck so far, and that it is well is not known yet either.
+    `starting`: it is not stuck so far, and that it is well is not known yet either. `beside` is what else was found of
+    the things on its way, each a sentence: the fault in a design that let it come to this.
     """
 
     status: Status
@@ -22,6 +23,7 @@ class Answer(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     looked: datetime | None = None
     starting: bool = False
+    beside: tuple[str, ...] = ()
 
 
 class IncidentState(StrEnum):

@@ -16,7 +16,7 @@ from diagnostics import chain, verdicts
 from diagnostics.catalog import Listed
 from diagnostics.facts import Kind, NotSeen, Read, Snapshot, in_order
 from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, Sighting
-from diagnostics.facts.kubernetes import VOLUMES, Listing
+from diagnostics.facts.kubernetes import Listing
 from diagnostics.model import Finding, Outcome, Scope, Severity, Status, Unseen, finding_id
 from diagnostics.sources import CouldNotLook, Source
 
@@ -86,8 +86,6 @@ async def _fetch(
         if error.unreachable:
             down[source] = seen
         return seen
-    if kind is LOCKS and not found.fsid and isinstance(unseen := earlier[VOLUMES], NotSeen):
-        return NotSeen(f"which RBD images are involved is not known: {unseen.reason}", unseen.configured)
     return found
 
 

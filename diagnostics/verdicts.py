@@ -4,6 +4,8 @@ Invariant: no verdict calls a lock dead (`stale`, `stale_managed`, `fenced`) unl
 looked at and showed none. Whatever could not be looked at ends in `suspect`, never in `stale`.
 """
 
+import ipaddress
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -25,6 +27,7 @@ from diagnostics.facts.ceph import (
     Sessions,
     Sighting,
 )  # fmt: skip
+from diagnostics.facts.fences import NodeFence, fences_over, is_host_wide, standing
 from diagnostics.facts.holders import NODES, PODS_AT, host_of
 from diagnostics.model import Severity, quoted
 
@@ -34,11 +37,13 @@ BETWEEN_LOOKS = timedelta(seconds=30)
 FAR_OFF = timedelta(hours=24)
 # Their sessions from a host say nothing of its clients. Whoever else has one there, named or not, may be the writer.
 _DAEMONS = ("mon.", "osd.", "mgr.", "mds.")
+_WANTED = " wanted by "  # between a managed lock and a client that waits for it, in a sighting
 
 
 # The first look is forgotten when nobody has looked for this long.
 STALE_LOOK = timedelta(minutes=15)
 MOST_WATCHERS = 20  # addresses kept of one image; more than that is no volume of one pod
+MANAGED_TAG = "internal"  # what librbd and krbd tag their own locks with; a person can choose any cookie
 
 
 class Verdict(StrEnum):
@@ -73,11 +78,19 @@ def sessions_of(locker: Locker, sessions: Sessions) -> tuple[Session, ...]:
     """The mon sessions that may be the writer's: by client id for managed locks, by IP for advisory ones.
 
     A kubelet's lock was taken by a short-lived `rbd` command: its client id never has a session, its node's IP does.
-    Daemons of the same host (`osd.3`) are no writers of images; a session without a name may be anybody's.
+    Daemons of the same host (`osd.3`) are no writers of images; a session without a name or a host may be anybody's.
     """
     if locker.managed:
         return tuple(s for s in sessions.open if s.client == locker.client)
-    return tuple(s for s in sessions.open if s.ip == locker.address.ip and not s.entity.startswith(_DAEMONS))
+    return tuple(
+        s for s in sessions.open
+        if (s.ip == locker.address.ip or _is_nowhere(s.ip)) and not s.entity.startswith(_DAEMONS)
+    )  # fmt: skip
+
+
+def _is_nowhere(ip: str) -> bool:
+    """Whether an address is 0.0.0.0 or ::, which an instance has until it was told its own: it could be anybody's."""
+    return ipaddress.ip_address(ip).is_unspecified
 
 
 def judge(
@@ -91,6 +104,8 @@ def judge(
         return seen
     if isinstance(osdmap, NotSeen):
         return _suspect(f"the blocklist could not be read: {osdmap.reason}")
+    if locker.managed and image.tag != MANAGED_TAG:
+        return _suspect(f"its cookie is a managed lock's and its tag {image.tag!r} is not: who writes is not known")
     covering = fences_of(locker.address, osdmap.fences, now, host=not locker.managed)
     lasting = [fence for fence in covering if fence.until - now >= FAR_OFF]
     if lasting:
@@ -99,6 +114,10 @@ def judge(
         )
     if isinstance(sessions, NotSeen):
         return _suspect(f"mon sessions could not be read: {sessions.reason}")
+    if not locker.managed and _is_nowhere(locker.address.ip):
+        return _suspect(
+            f"it was taken from {locker.address}, which names no host: whose sessions to look for is not known"
+        )
     if alive := sessions_of(locker, sessions):
         whose = quoted(sorted({f"{s.entity} ({s.client}) on mon {s.mon}" for s in alive})[:3])
         return Judgement(
@@ -168,24 +187,89 @@ def verdict_of(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Judgem
 def severity_of(image: LockedImage, locker: Locker, snapshot: Snapshot) -> Severity | None:
     """How much a locker matters by itself; None for the two verdicts that are in order.
 
-    A managed lock heals itself. It counts only while the fence that its takeover left ends within 24 hours.
+    A managed lock heals itself. It counts only while the fence that its takeover left ends within 24 hours, and its
+    node is not known to have rebooted since.
     """
     verdict = verdict_of(image, locker, snapshot).verdict
     if verdict is Verdict.LIVE:
         return None
     if verdict is Verdict.STALE_MANAGED:
-        osdmap = snapshot.seen(OSDMAP)
-        fenced = osdmap and fences_of(locker.address, osdmap.fences, snapshot.taken_at, host=False)
-        return Severity.WARNING if fenced else None
+        osdmap, node = snapshot.seen(OSDMAP), host_of(locker.address.ip, snapshot).node
+        fences = fences_of(locker.address, osdmap.fences, snapshot.taken_at, host=False) if osdmap else ()
+        over = fences_over(node, fences) if node else ()
+        gone = bool(over) and all(has_rebooted(one, snapshot) for one in over)
+        return Severity.WARNING if fences and not gone else None
     return Severity.CRITICAL if verdict is Verdict.ALIVE_OR_CUT_OFF else Severity.WARNING
 
 
+def has_rebooted(over: NodeFence, snapshot: Snapshot) -> bool | None:
+    """Whether a fence's node has rebooted since the fence was seen first: then whoever was fenced there is gone.
+
+    None where this is the first look at the fence and the node is Ready: it may have rebooted before.
+    """
+    seen, info = fence_sighting_of(over, snapshot.seen(SIGHTINGS) or ()), over.node.status.node_info
+    if seen and seen.boot and info.boot_id and info.boot_id != seen.boot:
+        return info.system_uuid == (
+            seen.machine or ""
+        )  # else another machine has the name now, and the old one may run
+    if not over.node.is_ready:
+        return False
+    return None if seen is None or not seen.boot or seen.last_look == seen.first_seen else False
+
+
+def fence_sighting_of(over: NodeFence, sightings: tuple[Sighting, ...]) -> Sighting | None:
+    """What is kept of the first look at a fence over a node."""
+    name = f"{over.fence.entry} {over.node.metadata.name}"
+    return next((s for s in sightings if s.is_of_fence and s.locker == name), None)
+
+
+def wanted_since(image: LockedImage, locker: Locker, client: str, sightings: tuple[Sighting, ...]) -> datetime | None:
+    """Since when a client has an image open whose managed lock belongs to somebody who is gone; None: not seen so."""
+    key = (image.image.fsid, image.image.spec, f"{locker.name}{_WANTED}{client}")
+    return next((s.first_seen for s in sightings if (s.fsid, s.image, s.locker) == key), None)
+
+
 def look(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime | None = None) -> tuple[Sighting, ...]:
-    """The sightings after this look: kept where nothing changed, begun where a lock is quiet for the first time.
+    """The sightings after this look, of locks and of fences. A look that takes long counts from its end (`ended`)."""
+    at = ended or snapshot.taken_at
+    locks, fences = (tuple(s for s in earlier if s.is_of_fence is fence) for fence in (False, True))
+    return (*_look_at_locks(snapshot, locks, at), *_look_at_fences(snapshot, fences, at))
+
+
+def _look_at_fences(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime) -> tuple[Sighting, ...]:
+    """Keeps the first look at each fence over a node that ends within 24 hours, until it has ended or is gone.
+
+    The first boot stays, also when an exact entry is extended: no client lives through a reboot of its machine. An entry
+    for the whole host that gets another end begins anew: it may have been made again, after the reboot.
+    """
+    osdmap, nodes, now = snapshot.seen(OSDMAP), snapshot.seen(NODES), snapshot.taken_at
+    if osdmap is None:
+        return earlier
+    fences = {fence.entry: fence for fence in standing(osdmap.fences, now)}
+    kept = {
+        s.locker: msgspec.structs.replace(s, until=fence.until) for s in earlier
+        if s.fsid == osdmap.fsid and (fence := fences.get(s.locker.partition(" ")[0]))
+        and (s.until == fence.until or not is_host_wide(fence))
+    }  # fmt: skip
+    soon = tuple(fence for fence in fences.values() if fence.until - now < FAR_OFF)
+    for node in nodes.full if nodes else ():
+        info = node.status.node_info
+        for over in fences_over(node, soon):
+            name = f"{over.fence.entry} {node.metadata.name}"
+            made = Sighting(
+                osdmap.fsid, "", name, ended, node=node.metadata.name, boot=info.boot_id, machine=info.system_uuid,
+                ips=tuple(sorted(node.ips)), until=over.fence.until,
+            )  # fmt: skip
+            kept[name] = msgspec.structs.replace(kept.get(name, made), last_look=ended)
+    return (*(s for s in earlier if s.fsid != osdmap.fsid), *kept.values())
+
+
+def _look_at_locks(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime) -> tuple[Sighting, ...]:
+    """Kept where nothing changed, begun where a lock is quiet for the first time.
 
     A sign of life, another primary OSD, a node with another boot id or address, or too long a time without any look
     ends the quiet: the next look is a first one again. Sightings of images that this look did not cover are kept as
-    they are, those of locks that are gone are dropped. A look that takes long counts from its end (`ended`).
+    they are, those of locks that are gone are dropped.
     """
     locks = snapshot.seen(LOCKS)
     if locks is None:
@@ -193,7 +277,7 @@ def look(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime | No
     fresh: list[Sighting] = []
     for image in locks.images:
         for locker in image.lockers:
-            now = _sighting_now(image, locker, snapshot, ended or snapshot.taken_at)
+            now = _sighting_now(image, locker, snapshot, ended)
             before = sighting_of(image, locker, earlier)
             judgement = judge(image, locker, snapshot[OSDMAP], snapshot[SESSIONS], None, snapshot.taken_at)
             if judgement.quiet or (before is not None and judgement.verdict is Verdict.FENCED):
@@ -207,8 +291,23 @@ def look(snapshot: Snapshot, earlier: tuple[Sighting, ...], ended: datetime | No
             watched = _watched_from(before, image)
             if made.first_seen is not None or watched:
                 fresh.append(msgspec.structs.replace(made, watched_from=watched))
+            fresh += _wanting(image, locker, earlier, now)
     kept = tuple(s for s in earlier if not _covered(s, locks))
     return (*kept, *fresh)
+
+
+def _wanting(image: LockedImage, locker: Locker, earlier: tuple[Sighting, ...], now: Sighting) -> Iterator[Sighting]:
+    """The clients that have the image open although the holder of its managed lock does not: they wait for the lock."""
+    if image.watchers is None:
+        yield from (s for s in earlier if s.image == now.image and s.locker.startswith(f"{locker.name}{_WANTED}"))
+    watched = _watched(image, locker) if locker.managed else None
+    if watched is None or watched.verdict is not Verdict.IN_USE_ELSEWHERE:
+        return
+    for watcher in (image.watchers or ())[:MOST_WATCHERS]:
+        name = f"{locker.name}{_WANTED}{watcher.client}"
+        before = next((s for s in earlier if (s.fsid, s.image, s.locker) == (now.fsid, now.image, name)), None)
+        made = Sighting(now.fsid, now.image, name, now.last_look, last_look=now.last_look)
+        yield _continued(before, made, node_seen=False)
 
 
 def _covered(sighting: Sighting, locks: Locks) -> bool:

@@ -18,16 +18,14 @@ from diagnostics.facts.ceph import (
     Sighting,
 )
 from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of, is_down
-from diagnostics.facts.images import image_of_volume, is_ceph
 from diagnostics.facts.resources import Node, Pod, Volume
 from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of
 from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
+from runbooks.neighbours import CSI_CONTROLLER, csi_controllers, foreign, is_on_ceph, open_images, unread_images
 from runbooks.situation import CannotPlan, Situation, waits
 
 KUBELET_COOKIE = "kubelet_lock_magic_"
 _FSID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# The provisioner keeps every volume's life in its hands; its pod is told by its name, as Rook and ceph-csi give it.
-_CSI_CONTROLLER = re.compile(r"csi.*(provisioner|controller|ctrlplugin)|(provisioner|ctrlplugin).*csi")
 
 
 def case_of(situation: Situation) -> Case:
@@ -174,28 +172,24 @@ def _reserved(locker: Locker, host: Host, situation: Situation) -> Iterator[str]
     for session in sessions.open if sessions else ():
         if session.client == locker.client and (session.entity.startswith("mgr.") or "rbd-mirror" in session.entity):
             yield session.entity
-    if host.pod and _CSI_CONTROLLER.search(host.pod):
+    if host.pod and CSI_CONTROLLER.search(host.pod):
         yield f"the CSI controller {host.pod}"
     if locker.managed and host.node:
         name = host.node.metadata.name
         on_node = [pod for pod in (pods.full if pods else ()) if pod.spec.node_name == name and pod.may_be_running]
-        yield from _csi_controllers(on_node)
-
-
-def _csi_controllers(on_node: list[Pod]) -> Iterator[str]:
-    for pod in on_node:
-        if _CSI_CONTROLLER.search(pod.metadata.name) and pod.metadata.deletion_timestamp is None:
-            yield f"the CSI controller {pod.metadata.namespace}/{pod.metadata.name}"
+        yield from csi_controllers(on_node)
 
 
 def _watches_elsewhere(locker: Locker, image: LockedImage, situation: Situation) -> bool | None:
-    """Whether the locker's client watches another image; None where not all locked images were looked at."""
-    locks = situation.snapshot.seen(NEIGHBOURS)
-    others = [i for i in (locks.images if locks else ()) if i.image != image.image]
-    if any(w.client == locker.client for other in others for w in other.watchers or ()):
+    """Whether the locker's client watches another image; None where not all were looked at: the locked, the named."""
+    everywhere = situation.snapshot.seen(NEIGHBOURS)
+    if everywhere is None:
+        return None
+    others = [(spec, watchers) for spec, watchers in open_images(everywhere) if spec != image.image.spec]
+    if any(watcher.client == locker.client for _, watchers in others for watcher in watchers):
         return True
-    complete = locks is not None and locks.pools and not locks.problems
-    return False if complete and all(other.watchers is not None for other in others) else None
+    unread = [spec for spec in unread_images(everywhere, situation) if spec != image.image.spec]
+    return None if unread or not everywhere.pools or everywhere.problems else False
 
 
 def _holder(
@@ -223,7 +217,7 @@ def _holder(
     on_node = [p for p in (pods.full if pods else ()) if p.spec.node_name == name and p.may_be_running]
     return Holder(
         node=name, unclear=unclear, ready=node.is_ready, down=down, cordoned=cordoned, ips=ips,
-        foreign=tuple(_foreign(name, ips, volumes, on_node, situation)),
+        foreign=tuple(foreign(name, ips, volumes, on_node, situation)),
         uses=tuple(_uses(node, volumes, situation)), address_is_pod=host.pod,
         dies=(*sorted(_dies(on_node, situation)), *_clients_at(ips, situation), *_not_looked_at(situation)),
     )  # fmt: skip
@@ -278,53 +272,6 @@ def _unconfirmed(node: Node, locker: Locker, volumes: tuple[Volume, ...], situat
     return None
 
 
-def _foreign(
-    name: str, ips: tuple[str, ...], volumes: tuple[Volume, ...], on_node: list[Pod], situation: Situation
-) -> Iterator[str]:
-    """Who else would lose its connections if these addresses were fenced."""
-    explained = {f"client.{v.spec.rbd.user}" for v in volumes if v.spec.rbd}
-    sessions = situation.snapshot.seen(SESSIONS)
-    for session in sessions.open if sessions else ():
-        if session.ip in ips and session.entity not in explained:
-            yield f"{session.entity or 'an unnamed client'} ({session.client}), which has a session from {session.ip}"
-    known = [s for s in (sessions.open if sessions else ()) if s.ip in ips and s.entity in explained]
-    clients, pods = {s.client for s in known}, sum(_is_on_ceph(pod, situation) is True for pod in on_node)
-    if len(clients) > pods + 1:  # one for each pod, and one `rbd` command: any more come from somewhere else
-        yield f"{len(clients)} clients in session from there, though only {pods} pods with Ceph volumes are known there"
-    nodes = situation.snapshot.seen(NODES)
-    for other in nodes.full if nodes else ():
-        shared = set(other.ips) & set(ips)
-        if shared and other.metadata.name != name:
-            yield f"node {other.metadata.name}, which has {', '.join(sorted(shared))} too"
-    yield from _csi_controllers(on_node)
-    yield from _neighbours(ips, on_node, situation)
-
-
-def _neighbours(ips: tuple[str, ...], on_node: list[Pod], situation: Situation) -> Iterator[str]:
-    """Clients at these addresses that have another image open, which no pod on the node accounts for: somebody's work."""
-    everywhere = situation.snapshot.seen(NEIGHBOURS)
-    accounted = {image for pod in on_node for image in _images_by_claim(pod, situation)}
-    for other in everywhere.images if everywhere else ():
-        if other.image.spec in accounted or other.image.spec == situation.params.get("image"):
-            continue
-        for watcher in other.watchers or ():
-            if watcher.address.ip in ips:
-                yield f"{watcher.client} at {watcher.address}, which has {other.image.spec} open for no pod of this node"
-
-
-def _images_by_claim(pod: Pod, situation: Situation) -> Iterator[str]:
-    volumes = situation.snapshot.seen(k8s.VOLUMES)
-    for volume in volumes.full if volumes else ():
-        ref = volume.spec.claim_ref
-        if (
-            ref
-            and ref.namespace == pod.metadata.namespace
-            and ref.name in pod.claims
-            and (spec := image_of_volume(volume))
-        ):
-            yield str(spec)
-
-
 def _uses(node: Node, volumes: tuple[Volume, ...], situation: Situation) -> Iterator[str]:
     """What shows that the node uses the volume still. That none of this is there proves nothing."""
     name, attachments = node.metadata.name, situation.snapshot.seen(k8s.ATTACHMENTS)
@@ -347,22 +294,8 @@ def _dies(on_node: list[Pod], situation: Situation) -> Iterator[str]:
     """The RBD and CephFS pods on the node: a fence of its address takes their volumes away."""
     for pod in on_node:
         name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-        if (known := _is_on_ceph(pod, situation)) is not False:
+        if (known := is_on_ceph(pod, situation)) is not False:
             yield name if known else f"{name} (perhaps: a claim of it is not known)"
-
-
-def _is_on_ceph(pod: Pod, situation: Situation) -> bool | None:
-    """Whether a pod has a volume on Ceph; None where it may have one, by a claim that is not known."""
-    volumes = situation.snapshot.seen(k8s.VOLUMES)
-    by_claim = {
-        (v.spec.claim_ref.namespace, v.spec.claim_ref.name): v
-        for v in (volumes.full if volumes else ()) if v.spec.claim_ref
-    }  # fmt: skip
-    claimed = [by_claim.get((pod.metadata.namespace, claim)) for claim in pod.claims]
-    inline = any(is_ceph(entry) for entry in pod.spec.volumes or ())
-    if inline or any(v is not None and is_ceph(v) for v in claimed):
-        return True
-    return None if any(v is None for v in claimed) else False
 
 
 def _clients_at(ips: tuple[str, ...], situation: Situation) -> list[str]:
@@ -372,7 +305,10 @@ def _clients_at(ips: tuple[str, ...], situation: Situation) -> list[str]:
 
 
 def _not_looked_at(situation: Situation) -> list[str]:
-    """Pools that could not be looked at: who has their images open from these addresses is not known."""
+    """Pools and images that could not be looked at: who has them open from these addresses is not known."""
     everywhere = situation.snapshot.seen(NEIGHBOURS)
-    blind = {problem.pool for problem in (everywhere.problems if everywhere else ())}
-    return [f"perhaps users of pool {pool}, which could not be read" for pool in sorted(blind)]
+    if everywhere is None:
+        return []
+    pools = sorted({f"pool {problem.pool}" for problem in everywhere.problems})
+    images = [f"image {spec}" for spec in unread_images(everywhere, situation) if spec != situation.params.get("image")]
+    return [f"perhaps users of {what}, which could not be read" for what in (*pools, *images)]

@@ -74,10 +74,11 @@ class Library:
             raise NoSuchRunbookError(what)
         return found
 
-    def answering(self, check_id: str) -> tuple[Runbook, ...]:
-        """The runbooks that answer a check (or a cause), each in its latest stable version, by id."""
+    def answering(self, check_id: str, cause: str | None = None) -> tuple[Runbook, ...]:
+        """The runbooks that answer a check or a cause, each in its latest stable version, by id."""
         latest = (_latest_stable(versions) for versions in self._by_id.values())
-        return tuple(runbook for runbook in latest if runbook is not None and check_id in runbook.answers)
+        asked = {check_id, cause}
+        return tuple(runbook for runbook in latest if runbook is not None and not asked.isdisjoint(runbook.answers))
 
 
 def _latest_stable(versions: Sequence[Runbook]) -> Runbook | None:

@@ -193,8 +193,8 @@ def _advisory(case: Case) -> Scope:
     entries = tuple(_host_entry(ip) for ip in holder.ips)
     return Scope(
         Extent.NODE, entries,
-        (f"node {holder.node} is down and cordoned, and no daemon, other node, pod or locked image "
-         f"was seen to need {', '.join(holder.ips)}; who has an unlocked image open is not looked at",),
+        (f"node {holder.node} is down and cordoned, and no daemon, other node, pod or image was seen to need "
+         f"{', '.join(holder.ips)}; who has an image open that is unlocked and that no volume names is not looked at",),
         Risk.CRITICAL, holder.dies, node=holder.node,
     )  # fmt: skip
 

@@ -26,13 +26,13 @@ _FILLED_BY = {"rbd_image": "RBDImage", "rbd_locker": "RBDLock", "node": "Node", 
 
 
 def offers(check: str, finding: Finding, library: "Library") -> tuple[Offer, ...]:
-    """The runbooks that answer a check and whose required parameters the finding's chain fills.
+    """The runbooks that answer a check, or the cause that it found, and whose required parameters the chain fills.
 
     A chain with several lockers fills the first: a plan on it refuses, and says that there are several.
     """
     subjects = (*(link.subject for link in finding.chain), finding.subject)
     made = []
-    for runbook in library.answering(check):
+    for runbook in library.answering(check, finding.cause):
         params: dict[str, str] = {}
         for name, parameter in runbook.parameters.items():
             subject = next((s for s in subjects if s.kind == _FILLED_BY.get(parameter.kind)), None)

@@ -94,7 +94,7 @@ def why(
     state = state_of(settings)
     found = with_progress(f"Looking at {wanted} …", lambda: look_at_subject(target, state, wanted))
     if output == "json":
-        print_json(answers.why(found.status, found.finding, found.offers, found.changes))
+        print_json(answers.why(found.status, found.finding, found.offers, found.changes, found.beside))
     else:
         text.why(text_console(), found)
     raise typer.Exit({Status.FOUND: 1, Status.OK: 0}.get(found.status, 3))

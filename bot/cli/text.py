@@ -39,7 +39,7 @@ def check(console: Console, found: Diagnosis) -> None:
             if finding.root is not None:
                 write(console, f"{_root_word(finding)}: {finding.root}", indent=6)
             _offers(console, found.offers.get(finding.id, ()), 6)
-    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(found.report.scanned.items()))
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(found.report.scanned.items()) if count)
     write(console, f"looked at {counted or 'nothing'}", style="dim")
 
 
@@ -60,6 +60,8 @@ def why(console: Console, answer: Answer) -> None:
     _chain(console, finding)
     for unseen in finding.unseen:
         write(console, f"not seen: {unseen}", indent=2, style="magenta")
+    for beside in answer.beside:
+        write(console, f"found beside it: {beside}", indent=2)
     if answer.changes:
         write(console, "What changed lately:", style="bold")
         for change in answer.changes:

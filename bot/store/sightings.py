@@ -1,4 +1,6 @@
-"""Keeps the first look at each quiet lock, so that a later look can complete it."""
+"""Keeps the first look at each quiet lock and at each fence that soon ends, so that a later look can complete it."""
+
+from datetime import UTC, datetime
 
 import msgspec
 from sqlalchemy import Connection, and_, delete, insert, select
@@ -27,6 +29,7 @@ class Sightings(Database):
 
         Others may have looked meanwhile. What they kept of other locks stays; of the same lock the later first look
         stays, and a lock that they saw alive is not called quiet again: an error here may only cost another look.
+        Of a fence it is the earlier one that stays: the first boot is what a reboot is told by.
 
         Raises:
             StoreError: the database cannot be written.
@@ -41,6 +44,7 @@ class Sightings(Database):
 
 
 _Key = tuple[str, str, str]
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def _by_key(given: tuple[Sighting, ...]) -> dict[_Key, Sighting]:
@@ -49,6 +53,8 @@ def _by_key(given: tuple[Sighting, ...]) -> dict[_Key, Sighting]:
 
 def _merged(held: Sighting | None, before: Sighting | None, after: Sighting) -> Sighting:
     """What to keep where another look wrote in between: the later first look, and every watcher that was seen."""
+    if after.is_of_fence:
+        return _merged_fence(held, after)
     continues = after.first_seen is not None and before is not None and before.first_seen == after.first_seen
     seen_alive = (held is None or held.first_seen is None) and continues
     later = held is not None and held.first_seen is not None and after.first_seen is not None
@@ -58,6 +64,17 @@ def _merged(held: Sighting | None, before: Sighting | None, after: Sighting) -> 
         after = msgspec.structs.replace(held, last_look=after.last_look)
     watched = dict.fromkeys((*after.watched_from, *(held.watched_from if held else ())))
     return msgspec.structs.replace(after, watched_from=tuple(watched)[:MOST_WATCHERS])
+
+
+def _merged_fence(held: Sighting | None, after: Sighting) -> Sighting:
+    """The first look at a fence; but where its end differs, what the newer look came to: the entry was made anew."""
+    if held is None or held.first_seen is None or after.first_seen is None:
+        return after
+    _, newer = sorted((held, after), key=lambda s: s.last_look or _NEVER)
+    if held.until != after.until:
+        return newer
+    first = min(held, after, key=lambda s: s.first_seen or _NEVER)
+    return msgspec.structs.replace(first, last_look=newer.last_look)
 
 
 def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:

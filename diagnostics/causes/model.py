@@ -39,7 +39,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     never        no phrase of these is in the text
     pattern      a bounded regular expression that is found in the lower-case text
     inner        what is left inside all wrappers is exactly one of these
-    about        "volume", "sandbox", "container" or "growth": what the message or its reason is about
+    about        "volume", "sandbox", "container", "growth" or "claim": what the message or its reason is about
     operation    kubelet's operation begins with one of these (`mountvolume`, `attachvolume`, ...)
     code         a gRPC code that occurs in the message (lower-case)
     command      the program that failed; exit_status, errno: how

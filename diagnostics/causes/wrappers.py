@@ -15,8 +15,13 @@ HEAD, TAIL = 64 * 1024, 16 * 1024
 WRAPPERS_READ = 64
 """How many gRPC wrappers of one message are read; real ones nest four deep."""
 
-# Controls become spaces, so that a name cut out of the text is still a piece of the message.
-_PLAIN: dict[int, str] = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029, 0xFEFF), " ")
+# What cannot be seen (controls, directions, zero widths, half surrogates, tags) becomes a space, so that a name cut out of
+# the text is still a piece of the message and never holds such a character.
+_UNSEEN = (
+    *(range(32), range(127, 160), [0x00AD, 0x061C, 0x180E, 0xFEFF], range(0x200B, 0x2010), range(0x2028, 0x202F)),
+    *(range(0x2060, 0x2070), range(0xFFF9, 0xFFFC), range(0xD800, 0xE000), range(0xE0000, 0xE0080)),
+)
+_PLAIN: dict[int, str] = dict.fromkeys((code for codes in _UNSEEN for code in codes), " ")
 _PLAIN |= dict.fromkeys(map(ord, "“”„‟«»"), '"') | dict.fromkeys(map(ord, "‘’‚‛`"), "'")
 
 _OPERATION = re.compile(
@@ -34,6 +39,7 @@ _ERRNO = re.compile(
     r"|(?:failed to (?:acquire lock|b\w{3,4}klist \w{1,40})|error|failed): -(\d{1,3})\b",
     re.IGNORECASE,
 )
+_REASON = re.compile(r"\b(?:Warning|Normal) ([A-Z][A-Za-z]{3,40}) |\breason: '([A-Z][A-Za-z]{3,40})'")
 _FSTYPE = re.compile(r"(?:mount|--|arguments:|\[) {0,2}-t (\w{2,16})[ \]]")
 
 _SANDBOX_REASONS = frozenset({"FailedCreatePodSandBox", "FailedKillPod", "FailedPodSandBoxStatus"})
@@ -45,11 +51,22 @@ _VOLUME_REASONS = frozenset(
         *("VolumeResizeFailed", "FileSystemResizeFailed", "VolumeFailedDelete", "VolumeFailedRecycle"),
     }
 )
+FAILURE_REASONS = _SANDBOX_REASONS | _VOLUME_REASONS
+"""Reasons of events that tell of a failure to mount, or to start a sandbox, whatever their message says."""
 _GROWTH_REASONS = frozenset({"VolumeResizeFailed", "FileSystemResizeFailed"})
+_CLAIM_REASONS = frozenset(
+    {"FailedBinding", "ClaimLost", "ClaimMisbound", "VolumeMismatch", "WaitForFirstConsumer", "WaitForPodScheduled"}
+)
+KNOWN_REASONS = FAILURE_REASONS | _GROWTH_REASONS | _CLAIM_REASONS
+"""Reasons that say what a message is about; another one may be a guess, so one in the text (a line of a table) goes before."""
 _VOLUME_WORDS = ("volume", "csi", "pvc", "storageclass", "rbd: ", "rbd image", "grpc error")
 
 
-_CONTAINER_WORDS = ("createcontainererror", "containermetadata", "startcontainer", "killcontainer")
+_CONTAINER_WORDS = (
+    *("createcontainererror", "containermetadata", "startcontainer", "killcontainer", "stopcontainer"),
+    *("from runtime service failed", "error determining status", "genericpleg", "listcontainers", "listpodsandbox"),
+    *("createctr", "runtimeservice/"),
+)
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -58,7 +75,7 @@ class Parsed(msgspec.Struct, frozen=True):
     text: readable, capped, quotes made plain; folded: the same in lower case; inner: the lower-case innermost error;
     operation: kubelet's (`mountvolume.setup`) or the CSI call; codes: gRPC codes, lower case, outermost first;
     command, exit_status, errno: the program that failed and how; fstype: of a mount; about: any of "volume",
-    "sandbox", "container", "growth".
+    "sandbox", "container", "growth", "claim".
     """
 
     text: str
@@ -75,23 +92,24 @@ class Parsed(msgspec.Struct, frozen=True):
 
 
 def parse(message: str, reason: str | None = None) -> Parsed:
-    """Unwrap a message. `reason` is the event's reason, where there is one. Never raises."""
+    """Unwrap a message. `reason` is the event's reason, where there is one; else one that the text gives. Never raises."""
     text = readable(message)
     folded = text.lower()
     command, status = _command(text)
     operation = _group(_OPERATION, text).lower()
+    reason = reason if reason in KNOWN_REASONS else _group(_REASON, text) or reason or ""
     return Parsed(
         text=text,
         folded=folded,
         inner=_inner(folded),
-        reason=reason or "",
+        reason=reason,
         operation=operation,
         codes=tuple(match.group(1).lower() for match in islice(_CODE.finditer(text), WRAPPERS_READ)),
         command=command,
         exit_status=status,
         errno=_number(_group(_ERRNO, text)),
         fstype=_group(_FSTYPE, text).lower(),
-        about=_about(folded, reason or "", operation),
+        about=_about(folded, reason, operation),
     )
 
 
@@ -131,6 +149,8 @@ def _about(folded: str, reason: str, operation: str) -> frozenset[str]:
         about.add("volume")
     if reason in _GROWTH_REASONS or "expandvolume" in operation:
         about.add("growth")
+    if reason in _CLAIM_REASONS:
+        about.add("claim")
     if reason == "Failed" or any(word in folded for word in _CONTAINER_WORDS):
         about.add("container")
     return frozenset(about)

@@ -240,6 +240,11 @@ class Sighting(msgspec.Struct, frozen=True):
     worthless once the header's `primary` OSD has changed, or the holder's node came back with another `boot` id or
     other `ips` (None and empty: not known at the time). `watched_from` are the addresses of all watchers seen so far:
     the writer of a kubelet's lock is none of its lockers, and may use another address of the machine than they did.
+
+    Two more things are kept so. A client that waits for a managed lock whose holder is gone: `locker` is then
+    `LOCKER wanted by CLIENT`, and `first_seen` since when. And a fence over a node that ends soon: `image` is "", `locker`
+    is `ENTRY NODE`, and `boot`, `machine` (its systemUUID) and `ips` are the node's when the fence was seen first, `until`
+    its end: a node that shows another boot later has rebooted since.
     """
 
     fsid: str
@@ -252,6 +257,13 @@ class Sighting(msgspec.Struct, frozen=True):
     ips: tuple[str, ...] = ()
     last_look: datetime | None = None
     watched_from: tuple[str, ...] = ()
+    machine: str | None = None
+    until: datetime | None = None
+
+    @property
+    def is_of_fence(self) -> bool:
+        """Whether this is of a fence, not of a lock."""
+        return not self.image
 
 
 class VolumeWatchers(msgspec.Struct, frozen=True):
@@ -275,10 +287,15 @@ class ImageFeatures(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """The placement group that an object lies in, and its acting primary OSD; None while nobody serves it."""
+    """The placement group that an object lies in, and its acting primary OSD; None while nobody serves it.
+
+    `object` is the image's header, or the object with its id (`rbd_id.IMAGE`) where that one's group is not served: then
+    nobody learns which header the image has, and nobody can open it.
+    """
 
     pg: str
     primary: int | None
+    object: str = ""
 
 
 class Placements(msgspec.Struct, frozen=True):
@@ -302,27 +319,35 @@ class HealthCheck(msgspec.Struct, frozen=True):
 
 
 class OsdState(msgspec.Struct, frozen=True):
-    """An OSD: whether it is up, and whether data is placed on it (`in`)."""
+    """An OSD: whether it is up, and whether data is placed on it (`in`). `down_since` is None where Ceph does not tell.
+
+    One that never was up, or that was destroyed for its replacement, holds no data and is left out.
+    """
 
     name: str
     up: bool
     inside: bool
+    down_since: datetime | None = None
 
 
 class PoolUse(msgspec.Struct, frozen=True):
-    """How full a pool is: the used share (0 to 1) of what it could hold, bytes left, and its flags (`full`, `nearfull`)."""
+    """How full a pool is: the used share (0 to 1) of what it could hold, bytes left, and its flags (`full`, `nearfull`).
+
+    `used` and `left` are None while no manager measures them.
+    """
 
     name: str
-    used: float
-    left: int
+    used: float | None = None
+    left: int | None = None
     flags: tuple[str, ...] = ()
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):
     """What Ceph says of itself. `mgr` is the active manager: without one nobody counts `pgs` or measures `pools`.
 
-    `pgs` counts placement groups by state (`active+clean`); `inactive` names those that serve no I/O, as far as Ceph's
-    health details list them.
+    (The monitors then go on telling its last numbers, which are not repeated here.) `pgs` counts placement groups by state
+    (`active+clean`); `inactive` names those that serve no I/O, with what Ceph says of each, as far as its health details
+    list them: from a minute on, and the first 50.
     """
 
     fsid: str
@@ -335,6 +360,19 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     pgs: dict[str, int] = {}
     inactive: dict[str, str] = {}
     pools: tuple[PoolUse, ...] = ()
+
+    def check(self, code: str) -> HealthCheck | None:
+        """The health check with this code, if Ceph reports it."""
+        return next((check for check in self.checks if check.code == code), None)
+
+    def muted(self, code: str) -> bool:
+        """Whether an operator has muted this health check."""
+        return (check := self.check(code)) is not None and check.muted
+
+    @property
+    def down(self) -> tuple[OsdState, ...]:
+        """The OSDs that are down."""
+        return tuple(osd for osd in self.osds if not osd.up)
 
 
 # The subject of a look at every lock that there is, and at what of Kubernetes surrounds them.

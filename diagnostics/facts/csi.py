@@ -24,7 +24,10 @@ from diagnostics.facts.resources import (
 
 MOST_OBJECTS = 50  # of single objects that a scan asks for by name (ConfigMaps, Secrets): more is another trouble
 _PLUGINS = "/plugins/"
-_CEPH_CSI_CONFIG = "csi-config"
+_CEPH_CSI_CONFIG = (
+    "csi-config",
+    "csi-mapping-config",
+)  # Rook keeps the mapping of clusterIDs in a ConfigMap of its own
 
 
 def drivers_of(spec: PodSpec) -> frozenset[str]:
@@ -134,12 +137,28 @@ def _config_maps(snapshot: Snapshot) -> Iterable[Get | List]:
     return list(wanted)[:MOST_OBJECTS]
 
 
+def is_ceph_csi(driver: str) -> bool:
+    """Whether a driver is one of ceph-csi's (RBD or CephFS), whatever prefix it was installed with."""
+    return any(is_driver(driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
+
+
+def csi_config_maps_of(pod: Pod) -> tuple[str, ...]:
+    """The ConfigMaps with ceph-csi's configuration that a node plugin mounts.
+
+    By their names, or by that of the pod's volume, which ceph-csi's manifests and charts call `ceph-csi-config` too.
+    """
+    named = [name for name, _ in config_maps_of(pod) if name.endswith(_CEPH_CSI_CONFIG)]
+    for entry in pod.spec.volumes or ():
+        if entry.config_map and entry.config_map.name and entry.name.endswith(_CEPH_CSI_CONFIG):
+            named.append(entry.config_map.name)
+    return tuple(dict.fromkeys(named))
+
+
 def _csi_config(snapshot: Snapshot) -> Iterable[Get | List]:
     wanted: dict[Get, None] = {}
     for pod in node_plugins(snapshot):
-        if any(is_driver(driver, name) for driver in drivers_of(pod.spec) for name in (RBD_DRIVER, CEPHFS_DRIVER)):
-            names = (name for name, _ in config_maps_of(pod) if name.endswith(_CEPH_CSI_CONFIG))
-            wanted |= {Get(name, pod.metadata.namespace): None for name in names}
+        if any(is_ceph_csi(driver) for driver in drivers_of(pod.spec)):
+            wanted |= {Get(name, pod.metadata.namespace): None for name in csi_config_maps_of(pod)}
     return list(wanted)[:MOST_OBJECTS]
 
 
@@ -152,7 +171,7 @@ def _secrets(snapshot: Snapshot) -> Iterable[Get | List]:
             wanted |= {Get(name, pod.metadata.namespace): None for name, _ in secrets_of(pod)}
     for volume in volumes.full if volumes else ():
         ref = volume.spec.csi.node_stage_secret_ref if volume.spec.csi else None
-        ceph = volume.spec.csi and any(is_driver(volume.spec.csi.driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
+        ceph = volume.spec.csi and is_ceph_csi(volume.spec.csi.driver)
         if ceph and ref and ref.name and ref.namespace:
             wanted[Get(ref.name, ref.namespace)] = None
     return list(wanted)[:MOST_OBJECTS]

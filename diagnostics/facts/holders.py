@@ -122,24 +122,29 @@ def _pods_at(snapshot: Snapshot) -> Iterable[Get | List]:
 
 
 def _looked_up(snapshot: Snapshot) -> tuple[str, ...]:
-    ips: dict[str, None] = {}
-    for _, locker in _lockers(snapshot):
-        ips[locker.address.ip] = None
-        if len(ips) == MOST_ADDRESSES:
-            break
-    return tuple(ips)
+    """The addresses of lockers, then of all watchers that the look at locks met."""
+    locks = snapshot.seen(ceph.LOCKS)
+    watched = (*(image.watchers or () for image in locks.images), *locks.users.values()) if locks else ()
+    ips = dict.fromkeys(locker.address.ip for _, locker in _lockers(snapshot))
+    ips |= {watcher.address.ip: None for watchers in watched for watcher in watchers}
+    return tuple(ips)[:MOST_ADDRESSES]
 
 
 def _claim_users(snapshot: Snapshot) -> Iterable[Get | List]:
-    """The pods beside the claims of locked images, and of volumes that are attached elsewhere than their pod is."""
+    """The pods beside the claims of locked images, and of volumes that are attached elsewhere than their pod is.
+
+    A scan of everything has a row of each pod already.
+    """
     subject, pods = snapshot.scope.subject, snapshot.seen(k8s.PODS)
-    if subject is not None and subject.kind == "Pod":
+    if subject is None:
+        return ()
+    if subject.kind == "Pod":
         nodes = {pod.spec.node_name for pod in (pods.full if pods else ())}
         elsewhere = any(attachment.spec.node_name not in nodes for attachment in attachments_of(snapshot))
         if elsewhere and subject.namespace:
             return (List(subject.namespace),)
     images = dict.fromkeys(image.image.spec for image, _ in _lockers(snapshot))
-    if (subject := snapshot.scope.subject) and subject.kind == "RBDImage":
+    if subject.kind == "RBDImage":
         images[subject.name] = None  # its users matter also once its lock is gone
     claims = [volume.spec.claim_ref for image in images for volume in volumes_of(image, snapshot)]
     return {List(ref.namespace): None for ref in claims if ref is not None and ref.namespace}

@@ -7,7 +7,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -66,6 +66,10 @@ class CephWorld(Protocol):
 
     def put(self, oid: str, data: bytes, omap: Mapping[str, bytes]) -> None: ...
 
+    def osds_down(self) -> None:
+        """Let every OSD fall silent, and be marked down."""
+        ...
+
     def eventually(self, what: str, ask: Callable[[], object]) -> None: ...
 
 
@@ -94,7 +98,8 @@ class SimulatedWriter:
 
 class SimulatedWorld:
     def __init__(self) -> None:
-        self.cluster = SimulatedCluster(lambda: datetime.now(UTC), mons={"a": "10.47.1.11"})
+        self.later = timedelta()
+        self.cluster = SimulatedCluster(lambda: datetime.now(UTC) + self.later, mons={"a": "10.47.1.11"})
         self.cluster.create_pool(POOL)
         self.rados: Rados = self.cluster.connect()
 
@@ -124,8 +129,13 @@ class SimulatedWorld:
         made.data = data
         made.omap.update(omap)
 
+    def osds_down(self) -> None:
+        self.cluster.down = {number: self.cluster.now() for number in self.cluster.osds}
+
     def eventually(self, what: str, ask: Callable[[], object]) -> None:
-        assert ask(), f"{what} did not happen at once"
+        if not ask():
+            self.later += timedelta(minutes=1)
+        assert ask(), f"{what} did not happen at once, nor after a minute"
 
 
 class RealWriter:
@@ -187,8 +197,12 @@ class RealWorld:
                 ioctx.set_omap(operation, tuple(omap), tuple(omap.values()))
                 ioctx.operate_write_op(operation, oid)
 
+    def osds_down(self) -> None:
+        self.ceph.osd_stop()
+        self.ceph.run("ceph", "osd", "down", "0")
+
     def eventually(self, what: str, ask: Callable[[], object]) -> None:
-        until(what, ask, timeout=10)
+        until(what, ask, timeout=20)
 
     def end(self) -> None:
         for client in self._clients:
@@ -228,6 +242,24 @@ def world(request: pytest.FixtureRequest) -> Iterator[CephWorld]:
         yield real
     finally:
         real.end()
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=pytest.mark.real)])
+def managed(request: pytest.FixtureRequest) -> Iterator[CephWorld]:
+    """Each of the two Cephs in turn, alone, with a manager that has counted; what becomes of it harms no other test."""
+    if request.param == "simulated":
+        yield SimulatedWorld()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="unstick-"))
+    try:
+        with Ceph(folder / "ceph") as ceph:
+            ceph.create_pool(POOL)
+            ceph.mgr_start()
+            connection = librados.connect(ceph.conf)
+            yield RealWorld(ceph, connection)
+            connection.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

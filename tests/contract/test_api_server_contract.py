@@ -21,6 +21,7 @@ import yaml
 
 from bot.sandbox.kubernetes.access import EVERYTHING, Rule
 from bot.sandbox.kubernetes.server import ApiServer
+from diagnostics.sources.kubernetes.api import METADATA_ONLY
 from tests.lab.kubernetes import Kubernetes
 
 Object = dict[str, Any]
@@ -69,11 +70,11 @@ class Api:
 
     async def __call__(
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", user: str = "admin",
-        token: str | None = None, **query: str,
+        token: str | None = None, accept: str = "application/json", **query: str,
     ) -> Answer:  # fmt: skip
         config = self._config_of(user)
         cluster, proof = config["clusters"][0]["cluster"], config["users"][0]["user"]["token"]
-        headers = {"Content-Type": kind, "Authorization": f"Bearer {token or proof}"}
+        headers = {"Content-Type": kind, "Accept": accept, "Authorization": f"Bearer {token or proof}"}
         trust: ssl.SSLContext | bool = True
         if "certificate-authority-data" in cluster:
             authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
@@ -693,3 +694,18 @@ async def test_a_watch_without_a_version_begins_with_what_is_there(api: Api) -> 
         (line["type"], line["object"]["kind"], line["object"]["metadata"]["name"]) for line in map(json.loads, lines)
     ]
     assert seen == [("ADDED", "Pod", "p")]
+
+
+async def test_who_asks_for_metadata_alone_gets_no_content(api: Api) -> None:
+    await api.make_map("conf")
+    answer = await api("GET", f"{api.maps}/conf", accept=METADATA_ONLY)
+    assert answer.code == 200
+    assert (answer.body["kind"], answer.body["apiVersion"]) == ("PartialObjectMetadata", "meta.k8s.io/v1")
+    assert answer.body["metadata"]["name"] == "conf"
+    assert "data" not in answer.body
+    assert (await api("GET", f"{api.maps}/absent", accept=METADATA_ONLY)).code == 404
+    (await api("GET", f"{api.maps}/conf", user="diagnose", accept=METADATA_ONLY)).refuses(
+        403, "Forbidden",
+        f'configmaps "conf" is forbidden: User "{api.user_name("diagnose")}" cannot get resource "configmaps" in API '
+        f'group "" in the namespace "{api.namespace}"',
+    )  # fmt: skip

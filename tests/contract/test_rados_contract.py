@@ -5,16 +5,35 @@ tests, with a clock.
 """
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from diagnostics.facts import Snapshot
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, Locks, OsdMap, Sessions
+from diagnostics.facts.ceph import (
+    FEATURES,
+    LOCKS,
+    NEIGHBOURS,
+    OSDMAP,
+    PLACEMENTS,
+    SESSIONS,
+    STATUS,
+    ImageSpec,
+    Locks,
+    OsdMap,
+    OsdState,
+    Sessions,
+)
+from diagnostics.facts.holders import NODES, WATCHERS
+from diagnostics.facts.images import RBD_DRIVER
+from diagnostics.facts.kubernetes import VOLUMES, Listing
+from diagnostics.facts.resources import CSISource, Meta, Node, Volume, VolumeSpec
 from diagnostics.model import Scope, Subject
-from diagnostics.sources.ceph import cls_lock, mon_answers, rbd_objects
+from diagnostics.sources.ceph import cls_lock, mon_answers, rbd_objects, status_answers
 from diagnostics.sources.ceph.cls_lock import BreakRequest, LockInfo, LockKind, LockRequest, UnlockRequest
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.source import CephSource
@@ -256,6 +275,61 @@ def test_the_cluster_says_the_same_of_itself_everywhere(world: CephWorld) -> Non
     assert mon_answers.read_mds(rados.mon({"prefix": "fs dump"})) == ()
 
 
+def test_the_cluster_tells_its_own_state(world: CephWorld) -> None:
+    rados = world.rados
+    health, checks = status_answers.read_health(rados.mon({"prefix": "health", "detail": "detail"}))
+    assert health == mon_answers.read_health(rados.mon({"prefix": "health"})) == "HEALTH_OK"
+    assert status_answers.inactive_pgs(checks, "x") == {}
+    mons, quorum = status_answers.read_quorum(rados.mon({"prefix": "quorum_status"}))
+    assert mons == quorum == mon_answers.read_mons(rados.mon({"prefix": "mon dump"}))[0]
+    dump = rados.mon({"prefix": "osd dump"})
+    assert OsdState("osd.0", up=True, inside=True) in status_answers.read_osd_states(dump)
+    mgr = status_answers.read_active_mgr(rados.mon({"prefix": "mgr dump"}))
+    assert [f"mgr.{mgr}"] * bool(mgr) == [one.name for one in mon_answers.read_mgr(rados.mon({"prefix": "mgr dump"}))]
+    states = status_answers.read_pgs(rados.mon({"prefix": "status"}), mgr)
+    assert bool(mgr) is bool(states)
+    pools = {pool.name: pool for pool in status_answers.read_pools(dump, rados.mon({"prefix": "df"}), mgr)}
+    assert "hashpspool" in pools[POOL].flags
+    assert (pools[POOL].used is None) is (mgr is None)
+
+
+def test_numbers_of_a_manager_are_in_the_same_words(managed: CephWorld) -> None:
+    states = status_answers.read_pgs(managed.rados.mon({"prefix": "status"}), "x")
+    assert set(states) == {"active+clean"}
+    (pool,) = status_answers.read_pools(
+        managed.rados.mon({"prefix": "osd dump"}), managed.rados.mon({"prefix": "df"}), "x"
+    )
+    assert pool.name == POOL
+    assert pool.used is not None
+    assert pool.left is not None
+    assert 0 <= pool.used < 0.5 < pool.left
+
+
+def test_osds_that_are_down_leave_their_placement_groups_stale(managed: CephWorld) -> None:
+    """The simulated clock is moved by hand; the lab's real manager calls a group stuck after 5 s instead of 60."""
+    managed.osds_down()
+    dump = managed.rados.mon({"prefix": "osd dump"})
+    down = [osd for osd in status_answers.read_osd_states(dump) if not osd.up]
+    assert [osd.inside for osd in down] == [True] * len(down)
+    assert all(osd.down_since is not None for osd in down)
+    assert mon_answers.read_osds(dump).daemons == ()
+    placed = managed.rados.mon({"prefix": "osd map", "pool": POOL, "object": "x"})
+    group, primary = mon_answers.read_placement(placed)
+    assert primary is None
+
+    def inactive() -> dict[str, str]:
+        _, checks = status_answers.read_health(managed.rados.mon({"prefix": "health", "detail": "detail"}))
+        assert {osd.name for osd in down} == {
+            line.split()[0] for check in checks if check.code == "OSD_DOWN" for line in check.details
+        }
+        return status_answers.inactive_pgs(checks, "x")
+
+    managed.eventually("the placement groups to count as stuck", inactive)
+    assert re.fullmatch(r"stuck stale for \d+[sm], current state stale\S*, last acting \[[0-9,]+\]", inactive()[group])
+    states = status_answers.read_pgs(managed.rados.mon({"prefix": "status"}), "x")
+    assert set(states) == {"stale+active+clean"}
+
+
 def test_an_object_is_placed_and_no_pool_is_no_place(world: CephWorld) -> None:
     found = world.rados.mon({"prefix": "osd map", "pool": POOL, "object": "x"})
     group, primary = mon_answers.read_placement(found)
@@ -284,8 +358,9 @@ def test_a_monitor_lists_our_session_and_a_writers_until_it_dies(world: CephWorl
 
 
 def test_unknown_commands_and_monitors_are_refused(world: CephWorld) -> None:
-    with pytest.raises(RadosError, match=r"errno 22\)"):
-        world.rados.mon({"prefix": "no such command"})
+    for unknown in ("no such command", "health detail"):  # a detail is an argument
+        with pytest.raises(RadosError, match=r"errno 22\)"):
+            world.rados.mon({"prefix": unknown})
     with pytest.raises(RadosError, match=r"errno 2\)"):
         world.rados.mon({"prefix": "sessions"}, "no-such-mon")
 
@@ -354,7 +429,9 @@ def test_the_diagnosing_identity_reads_and_changes_nothing(world: CephWorld) -> 
     assert len(info(diagnose, header).lockers) == 1
     assert diagnose.watchers(POOL, "", name) == []
     assert diagnose.omap(POOL, "", "rbd_directory", "name_") is not None
-    for prefix in ("osd dump", "mon dump", "mgr dump", "fs dump"):
+    for prefix in (
+        "osd dump", "mon dump", "mgr dump", "fs dump", "health", "quorum_status", "status", "df",
+    ):  # fmt: skip
         assert asked(diagnose, prefix=prefix)
     assert asked(diagnose, "a", prefix="sessions")
     with pytest.raises(RadosError, match=r"errno 1\)"):
@@ -377,8 +454,11 @@ def test_the_remediating_identity_breaks_and_fences_whole_addresses_only(world: 
     assert "127.0.9.7:0/0" not in asked(remediate, prefix="osd dump")["blocklist"]
     break_lock(remediate, header, client, COOKIE)
     assert info(remediate, header).lockers == ()
-    with pytest.raises(RadosError, match="errno 13"):
-        remediate.mon({"prefix": "mgr dump"})
+    for allowed in ("osd dump", "mon dump", "health", "quorum_status", "status", "df"):
+        assert asked(remediate, prefix=allowed)
+    for refused in ("mgr dump", "fs dump"):
+        with pytest.raises(RadosError, match="errno 13"):
+            remediate.mon({"prefix": refused})
 
 
 async def test_the_source_reads_the_same_facts_of_both(world: CephWorld) -> None:
@@ -406,3 +486,34 @@ async def test_the_source_reads_the_same_facts_of_both(world: CephWorld) -> None
     assert osd_map.fsid == locks.fsid == world.rados.fsid
     assert {"osd.0", "mon.a"} <= {daemon.name for daemon in osd_map.daemons}
     assert osd_map.own_ips
+
+
+async def test_the_source_reads_the_same_of_images_and_of_the_cluster(world: CephWorld) -> None:
+    (old, _), (new, header) = image_of(world, 1), image_of(world, 2)
+    writer = world.writer(f"{POOL}/{new}", NODE)
+    gone = unique("gone")
+    source = CephSource(lambda: world.connect("diagnose"), [POOL])
+    attributes = [{"pool": POOL, "imageName": name} for name in (old, new, gone)]
+    volumes = [Volume(Meta(f"pv-{a['imageName']}"), VolumeSpec(csi=CSISource(RBD_DRIVER, "h", a))) for a in attributes]
+    seen = Snapshot("c", datetime.now(UTC), Scope("c")).with_fact(VOLUMES, Listing(tuple(volumes)))
+    seen = seen.with_fact(NODES, Listing((Node(Meta("node1")),)))
+    assert not Node(Meta("node1")).is_ready
+
+    features = await source.fetch(FEATURES, seen)
+    usual = ("layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten")
+    assert (features.features, features.unread) == ({f"{POOL}/{old}": (), f"{POOL}/{new}": usual}, {})
+    watchers = await source.fetch(WATCHERS, seen)
+    told = {spec: [(one.client, one.address.ip) for one in found] for spec, found in watchers.watchers.items()}
+    assert (told, watchers.unread) == ({f"{POOL}/{old}": [], f"{POOL}/{new}": [(writer.id, NODE)]}, {})
+    neighbours = await source.fetch(NEIGHBOURS, seen)
+    assert neighbours.users[f"{POOL}/{old}"] == ()
+    assert ImageSpec(POOL, "", gone) in neighbours.absent
+
+    status = await source.fetch(STATUS, seen)
+    assert (status.fsid, status.health) == (world.rados.fsid, "HEALTH_OK")
+    unmanaged = msgspec.structs.replace(status, mgr=None)
+    placements = await source.fetch(PLACEMENTS, seen.with_fact(STATUS, unmanaged))
+    placed = {spec: (found.object, found.primary) for spec, found in placements.headers.items()}
+    assert (placed, placements.unread) == ({f"{POOL}/{old}": (f"{old}.rbd", 0), f"{POOL}/{new}": (header, 0)}, {})
+    answer = world.rados.mon({"prefix": "osd map", "pool": POOL, "object": header})
+    assert placements.headers[f"{POOL}/{new}"].pg == mon_answers.read_placement(answer)[0]

@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from diagnostics import chain
-from diagnostics.facts import Kind, Read, Snapshot
+from diagnostics.facts import Kind, NotSeen, Read, Snapshot
 from diagnostics.facts.ceph import (
     FEATURES,
     LOCKS,
@@ -100,7 +100,11 @@ class Recording:
             if told is None:
                 raise CouldNotLook(f"{kind.name} is not recorded in this world")
             return msgspec.convert(told, _CEPH[kind.name], strict=False)
-        found = [item for request in kind.requests(earlier) for item in self._matching(kind, request)]
+        requests = list(kind.requests(earlier))
+        for needed in kind.after if not requests else ():  # as the real source: nothing to ask may be blindness too
+            if isinstance(unseen := earlier[needed], NotSeen):
+                raise CouldNotLook(unseen.reason, configured=unseen.configured)
+        found = [item for request in requests for item in self._matching(kind, request)]
         objects = [msgspec.convert(item, kind.struct, strict=False) for item in found]
         full = tuple(item for item in objects if keep is None or keep(item))
         return Listing(full, tuple(kind.row(item) for item in objects) if kind.row else (), len(objects))

@@ -8,9 +8,8 @@ import pytest
 
 from diagnostics import chain
 from diagnostics.chain import changes, explain
-from diagnostics.facts.holders import is_down
 from diagnostics.facts import Snapshot
-from diagnostics.facts.holders import NODES
+from diagnostics.facts.holders import NODES, is_down
 from diagnostics.facts.kubernetes import PODS
 from diagnostics.model import Finding, Link, Scope, Subject
 from tests.diagnostics.recorded import Gap, World, but, load, look
@@ -108,7 +107,7 @@ async def test_an_umbrella_that_nothing_explains_is_called_that() -> None:
     free = with_ceph(images=[])
     found = await explained(with_objects(free, events=INCIDENT.kubernetes["events"][1:]))
     assert found.cause == "mount-timeout-umbrella"
-    assert found.unseen == ("only a time-out is known: no sibling event or lock says why the volume does not come",)
+    assert found.unseen == ("only a time-out is known: nothing that was read says why the volume does not come",)
 
 
 async def test_another_specific_cause_wins_over_a_lock_that_is_there_too() -> None:
@@ -139,6 +138,19 @@ async def test_a_cause_that_is_told_only_once_is_not_forgotten_beside_time_outs(
     assert link(found, "Event").subject.name == "attach"
 
 
+async def test_an_attachment_that_succeeded_since_ends_the_multi_attach_before_it() -> None:
+    message = 'Multi-Attach error for volume "pv" Volume is already exclusively attached to one node'
+    once = event("attach", message, "2026-03-14T09:20:00Z", reason="FailedAttachVolume", count=1)
+    done = 'AttachVolume.Attach succeeded for volume "pv"'
+    since = event("done", done, "2026-03-14T09:26:00Z", reason="SuccessfulAttachVolume", type="Normal")
+    umbrella = INCIDENT.kubernetes["events"][1]
+    around = Scope("recorded", subject=POD)  # a scan of everything reads Warnings only
+    found = await explained(but(with_objects(events=[once, since, umbrella]), scope=around))
+    assert (link(found, "Event").subject.name, found.cause) == ("umbrella", "rbd-image-locked")
+    alone = await explained(but(with_objects(events=[since]), scope=around))
+    assert kinds(alone)[0] == "Pod", "that something succeeded is no symptom"
+
+
 async def test_events_of_the_claim_are_asked_too_and_those_of_others_are_not() -> None:
     message = 'MountVolume.SetUp failed for volume "c" : configmap "index-api" not found'
     claim = {"kind": "PersistentVolumeClaim", "namespace": "search", "name": "index-api", "uid": "pvc-1"}
@@ -158,8 +170,11 @@ async def test_an_image_that_does_not_exist_is_where_the_chain_ends() -> None:
 async def test_an_image_that_is_not_locked_is_said_to_be_free() -> None:
     spec = {"pool": "mioss", "namespace": "", "name": "index-api-image"}
     found = await explained(with_ceph(images=[], pools=[], free=[spec]))
-    assert (found.root, link(found, "RBDImage").says) == (IMAGE, "is not locked")
+    assert found.root == IMAGE
+    assert "user or key is wrong, which gives the same text" in link(found, "RBDImage").says
     assert "RBDLock" not in kinds(found)
+    told = await explained(with_objects(with_ceph(images=[], pools=[], free=[spec]), events=[]))
+    assert link(told, "RBDImage").says == "is not locked"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +234,14 @@ async def test_a_volume_that_does_not_say_which_image_it_is_leaves_that_open() -
 
 async def test_another_storage_ends_the_chain_without_a_guess() -> None:
     volume = {**INCIDENT.kubernetes["persistentvolumes"][0], "spec": {"csi": {"driver": "ebs.csi.aws.com"}}}
-    found = await explained(with_objects(persistentvolumes=[volume], events=[]))
+    node = {"metadata": {"name": "node2"}, "spec": {"drivers": [{"name": "ebs.csi.aws.com", "nodeID": "i-0"}]}}
+    source = {"persistentVolumeName": "pv-index-api"}
+    attached = {
+        "metadata": {"name": "csi-1"}, "status": {"attached": True},
+        "spec": {"attacher": "ebs.csi.aws.com", "nodeName": "node2", "source": source},
+    }  # fmt: skip
+    world = with_objects(persistentvolumes=[volume], events=[], csinodes=[node], volumeattachments=[attached])
+    found = await explained(world)
     assert (link(found, "PersistentVolume").says, found.cause, found.unseen) == ("is no RBD image", None, ())
 
 

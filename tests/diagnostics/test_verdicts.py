@@ -29,11 +29,22 @@ from diagnostics.facts.ceph import (
     Sighting,
     Watcher,
 )
+from diagnostics.facts.fences import NodeFence
 from diagnostics.facts.holders import NODES, PODS_AT
 from diagnostics.facts.kubernetes import Listing
-from diagnostics.facts.resources import Meta, Node, NodeAddress, NodeInfo, NodeStatus
+from diagnostics.facts.resources import Condition, Meta, Node, NodeAddress, NodeInfo, NodeStatus
 from diagnostics.model import Scope, Severity
-from diagnostics.verdicts import Verdict, fences_of, judge, look, sessions_of, severity_of, verdict_of
+from diagnostics.verdicts import (
+    Verdict,
+    fences_of,
+    has_rebooted,
+    judge,
+    look,
+    sessions_of,
+    severity_of,
+    verdict_of,
+    wanted_since,
+)
 
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 FSID = "6e42f353-fa1b-5024-b021-e52863cf03bd"
@@ -47,7 +58,8 @@ NO_PODS: Listing[Any] = Listing(())
 
 
 def image(*watchers: Watcher, lockers: tuple[Locker, ...] = (KUBELET,), **more: Any) -> LockedImage:
-    return msgspec.structs.replace(LockedImage(IMAGE, True, "", lockers, watchers, pg="1.2a", primary=3), **more)
+    tag = "internal" if any(locker.managed for locker in lockers) else ""
+    return msgspec.structs.replace(LockedImage(IMAGE, True, tag, lockers, watchers, pg="1.2a", primary=3), **more)
 
 
 def watcher(client: str, address: str) -> Watcher:
@@ -215,11 +227,19 @@ def test_one_silent_mon_does_not_hide_a_session_that_another_told() -> None:
 @pytest.mark.parametrize("seconds", [None, 0, 29.9, 30, -3600])
 def test_one_look_or_two_within_thirty_seconds_leave_a_suspect(locker: Locker, seconds: float | None) -> None:
     judgement = judge(
-        image(), locker, NO_FENCE, NO_SESSION, None if seconds is None else first_seen(seconds), NOW
+        image(lockers=(locker,)), locker, NO_FENCE, NO_SESSION, None if seconds is None else first_seen(seconds), NOW
     )  # fmt: skip
     assert judgement.verdict == Verdict.SUSPECT
     assert judgement.quiet
     assert "look again after 30 s" in judgement.why
+
+
+def test_a_cookie_that_only_looks_like_a_managed_locks_is_never_called_dead() -> None:
+    borrowed = image(lockers=(LIBRBD,), tag="")
+    for osdmap in (NO_FENCE, fence(f"{IP}:0/77")):
+        judgement = judge(borrowed, LIBRBD, osdmap, NO_SESSION, first_seen(3600), NOW)
+        assert (judgement.verdict, judgement.quiet) == (Verdict.SUSPECT, False)
+        assert "who writes is not known" in judgement.why
 
 
 def test_two_quiet_looks_more_than_thirty_seconds_apart_make_it_stale() -> None:
@@ -522,3 +542,171 @@ def test_a_look_that_takes_long_counts_from_its_end() -> None:
     ended = NOW + timedelta(seconds=40)
     (made,) = look(snapshot(image()), (), ended)
     assert made.first_seen == ended
+
+
+# --- Sightings of clients that wait for a managed lock
+
+MANAGED = image(lockers=(LIBRBD,))
+WAITER = watcher("client.5", f"{ELSEWHERE}:0/1")
+
+
+def waiting(of: LockedImage, earlier: tuple[Sighting, ...] = (), at: datetime = NOW) -> datetime | None:
+    made = look(snapshot(of, at=at), earlier)
+    return wanted_since(of, LIBRBD, "client.5", made)
+
+
+def test_a_client_that_has_the_image_open_beside_a_dead_managed_holder_waits_since_the_first_look() -> None:
+    contested = image(WAITER, lockers=(LIBRBD,))
+    first = look(snapshot(contested), ())
+    assert wanted_since(contested, LIBRBD, "client.5", first) == NOW
+    assert wanted_since(contested, LIBRBD, "client.6", first) is None
+    assert waiting(contested, first, NOW + timedelta(minutes=3)) == NOW
+    later = NOW + timedelta(minutes=16)
+    assert waiting(contested, first, later) == later, "nobody looked for a quarter of an hour"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        image(WAITER, watcher(LIBRBD.client, f"{IP}:0/77"), lockers=(LIBRBD,)),  # the holder is alive
+        MANAGED,  # nobody waits any more
+        image(WAITER, lockers=(KUBELET,)),  # nobody takes over an advisory lock
+        image(WAITER, lockers=(msgspec.structs.replace(LIBRBD, client="client.5"),)),  # it has got the lock
+    ],
+)
+def test_the_wait_ends_with_the_holder_the_waiter_or_the_takeover(of: LockedImage) -> None:
+    first = look(snapshot(image(WAITER, lockers=(LIBRBD,))), ())
+    assert waiting(of, first, NOW + timedelta(minutes=1)) is None
+
+
+def test_a_look_that_does_not_see_watchers_keeps_the_wait() -> None:
+    first = look(snapshot(image(WAITER, lockers=(LIBRBD,))), ())
+    assert waiting(image(watchers=None, lockers=(LIBRBD,)), first, NOW + timedelta(minutes=1)) == NOW
+
+
+# --- Sightings of fences
+
+EXACT, HOST = f"{IP}:0/77", f"{IP}:0/0"
+
+
+def fences_after(*looks: Snapshot, earlier: tuple[Sighting, ...] = ()) -> tuple[Sighting, ...]:
+    for seen in looks:
+        earlier = look(seen, earlier)
+    return tuple(s for s in earlier if s.is_of_fence)
+
+
+def fenced(entry: str = EXACT, hours: float = 1, minutes: float = 0, **facts: Any) -> Snapshot:
+    """A look, so many minutes after the first one, at a cluster with one fence that ends `hours` after that first one."""
+    return snapshot(at=NOW + timedelta(minutes=minutes), osdmap=fence(entry, hours), **{"nodes": (node(),), **facts})
+
+
+def test_the_first_look_at_a_fence_that_ends_soon_keeps_the_nodes_boot() -> None:
+    (made,) = fences_after(fenced())
+    assert made == Sighting(
+        FSID, "", f"{EXACT} node1", NOW, node="node1", boot="boot-1", machine="", ips=(IP,), last_look=NOW,
+        until=NOW + timedelta(hours=1),
+    )  # fmt: skip
+    (kept,) = fences_after(fenced(), fenced(minutes=5, nodes=(node(boot="boot-2"),)))
+    assert (kept.first_seen, kept.boot, kept.last_look) == (NOW, "boot-1", NOW + timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        fenced(hours=24),  # far off
+        fenced(hours=0),  # ended
+        fenced("10.99.0.60:0/77"),  # no node's address
+        fenced(nodes=NotSeen("forbidden")),
+        fenced(nodes=()),
+    ],
+)
+def test_of_other_fences_nothing_is_kept(seen: Snapshot) -> None:
+    assert fences_after(seen) == ()
+
+
+def test_a_fence_under_a_range_is_kept_for_each_node_in_it() -> None:
+    both = (node(), node(name="node2", ip="10.47.136.61"), node(name="node3", ip=ELSEWHERE))
+    made = fences_after(fenced("cidr:10.47.136.0:0/24", nodes=both))
+    assert [s.locker for s in made] == ["cidr:10.47.136.0:0/24 node1", "cidr:10.47.136.0:0/24 node2"]
+
+
+def test_a_fence_that_is_gone_or_has_ended_is_forgotten() -> None:
+    assert fences_after(fenced(), snapshot(at=NOW + timedelta(minutes=5), nodes=(node(),))) == ()
+    assert fences_after(fenced(), fenced(minutes=60)) == ()
+
+
+@pytest.mark.parametrize("blind", [{"osdmap": NotSeen("?")}, {"nodes": NotSeen("?"), "osdmap": fence(EXACT, 1)}])
+def test_a_look_that_does_not_see_fences_or_nodes_keeps_the_first_one(blind: dict[str, Any]) -> None:
+    first = fences_after(fenced())
+    assert fences_after(snapshot(at=NOW + timedelta(minutes=5), **blind), earlier=first) == first
+
+
+def test_locks_that_could_not_be_read_hide_no_fence_and_fences_no_lock() -> None:
+    assert len(fences_after(fenced(locks=NotSeen("?")))) == 1
+    before = (*fences_after(fenced()), began())
+    assert began() in look(fenced(locks=NotSeen("?")), before)
+    assert first_seen(20, node="node1", boot="boot-1", ips=(IP,)) in look(
+        snapshot(locks=Locks("", ()), osdmap=NotSeen("?")), before
+    )
+
+
+def test_an_exact_fence_that_is_extended_keeps_its_first_boot_one_for_a_whole_host_begins_anew() -> None:
+    rebooted = (node(boot="boot-2"),)
+    (exact,) = fences_after(fenced(), fenced(hours=3, minutes=5, nodes=rebooted))
+    assert (exact.boot, exact.until) == ("boot-1", NOW + timedelta(hours=3))
+    (host,) = fences_after(fenced(HOST), fenced(HOST, hours=3, minutes=5, nodes=rebooted))
+    assert (host.boot, host.first_seen) == ("boot-2", NOW + timedelta(minutes=5))
+    (same,) = fences_after(fenced(HOST), fenced(HOST, minutes=5, nodes=rebooted))
+    assert same.boot == "boot-1"
+
+
+def test_a_fence_of_another_ceph_is_none_of_this_looks_business() -> None:
+    other = Sighting("another-fsid", "", f"{EXACT} node1", NOW, boot="b")
+    assert other in look(fenced(), (other,))
+    assert other in look(snapshot(), (other,))
+
+
+def ready(boot: str, machine: str = "", is_ready: bool = True) -> Node:
+    status = NodeStatus(
+        addresses=(NodeAddress("InternalIP", IP),), node_info=NodeInfo(boot, machine),
+        conditions=(Condition("Ready", "True" if is_ready else "Unknown"),),
+    )  # fmt: skip
+    return msgspec.structs.replace(node(), status=status)
+
+
+SEEN = Sighting(FSID, "", f"{EXACT} node1", NOW - timedelta(minutes=9), boot="boot-1", machine="m", last_look=NOW)
+FIRST_LOOK = msgspec.structs.replace(SEEN, first_seen=NOW)
+
+
+@pytest.mark.parametrize(
+    ("of", "sighting", "rebooted"),
+    [
+        (ready("boot-1", "m"), SEEN, False),
+        (ready("boot-2", "m"), SEEN, True),
+        (ready("boot-2", "m", is_ready=False), SEEN, True),
+        (ready("boot-2", "other"), SEEN, False),  # another machine has the name: the old one may still run
+        (ready("boot-1", "m", is_ready=False), SEEN, False),
+        (ready("boot-1", "m", is_ready=False), None, False),
+        (ready("boot-1", "m"), FIRST_LOOK, None),
+        (ready("boot-1", "m"), None, None),
+        (ready("", "m"), SEEN, False),  # a node that tells no boot proves nothing
+        (ready("boot-2", "m"), msgspec.structs.replace(SEEN, boot=""), None),
+        (ready("boot-2", "m"), msgspec.structs.replace(SEEN, locker=f"{HOST} node1"), None),
+    ],
+)
+def test_only_another_boot_of_the_same_machine_is_a_reboot(
+    of: Node, sighting: Sighting | None, rebooted: bool | None
+) -> None:
+    over = NodeFence(Fence(EXACT, NOW + timedelta(hours=1)), of, exact=True)
+    assert has_rebooted(over, snapshot(sightings=(sighting,) if sighting else ())) is rebooted
+
+
+@pytest.mark.parametrize(
+    ("of", "counts"),
+    [(ready("boot-1", "m"), True), (ready("boot-2", "m"), False), (ready("boot-2", "other"), True)],
+)
+def test_a_managed_stale_lock_no_longer_counts_once_its_node_has_rebooted(of: Node, counts: bool) -> None:
+    sightings = (first_seen(60, locker=LIBRBD.name), SEEN)
+    seen = snapshot(MANAGED, nodes=(of,), osdmap=fence(EXACT, 1), sightings=sightings)
+    assert verdict_of(MANAGED, LIBRBD, seen).verdict is Verdict.STALE_MANAGED
+    assert severity_of(MANAGED, LIBRBD, seen) == (Severity.WARNING if counts else None)

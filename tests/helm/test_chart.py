@@ -70,6 +70,18 @@ def test_by_default_it_makes_these_objects_and_no_more(least: Release) -> None:
     ]  # fmt: skip
 
 
+def test_a_secret_whose_keys_names_may_be_read_is_granted_by_its_name_and_no_other_is() -> None:
+    release = rendered(secretKeys=[{"namespace": "ceph-csi", "name": "csi-rbd-secret"}])
+    role, binding = release.one("Role"), release.one("RoleBinding")
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["csi-rbd-secret"], "verbs": ["get"]}
+    assert role["rules"] == [rule]
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "ceph-csi"
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    account = release.one("ServiceAccount")["metadata"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account["name"], "namespace": "ops"}]
+    assert "secretKeys" in refusal({**LEAST, "secretKeys": [{"name": "csi-rbd-secret"}]})
+
+
 def test_its_account_may_read_what_the_code_declares_to_read_and_nothing_else(least: Release) -> None:
     role, binding = least.one("ClusterRole"), least.one("ClusterRoleBinding")
     assert role["rules"] == read_rules()

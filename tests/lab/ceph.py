@@ -1,10 +1,13 @@
-"""A real, small Ceph: one mon and one memstore OSD with cephx on 127.0.0.1, or the cluster that CEPH_CONF names.
+"""A real, small Ceph: one mon and one memstore OSD with cephx on 127.0.0.1 or ::1, or the cluster that CEPH_CONF names.
+
+A manager, which counts placement groups and measures pools, runs only where a test starts one (3 s).
 
 It exists so that locks, watchers, sessions and fences in the tests are Ceph's own. It must never touch a cluster's
 data beyond the pools, images and users that a test asked for. A given cluster must listen on 127.0.0.1 too: the clients
 of `clients` come from addresses of the loopback.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -28,8 +31,10 @@ _CONF = """\
 [global]
 fsid = {fsid}
 mon host = {mon}
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+public addr = {host}
+cluster addr = {host}
+ms bind ipv4 = {ipv4}
+ms bind ipv6 = {ipv6}
 auth cluster required = cephx
 auth service required = cephx
 auth client required = cephx
@@ -57,8 +62,18 @@ paxos propose interval = 0.05
 paxos min wait = 0.01
 mon data avail warn = 1
 mon data avail crit = 1
+mgr initial modules =
 [mon]
 mon data = {folder}/mon
+[mgr]
+mgr data = {folder}/mgr
+keyring = {folder}/mgr/keyring
+# none of its Python modules: they take time, and one makes a pool of its own
+mgr disabled modules = {modules}
+# a test must not wait for reports of five seconds, nor a minute until a placement group counts as stuck
+mgr stats period = 1
+mgr tick period = 1
+mon pg stuck threshold = 5
 [osd]
 osd data = {folder}/osd
 osd objectstore = memstore
@@ -69,6 +84,10 @@ log to file = false
 log file = /dev/null
 admin socket = ""
 """
+
+
+# Those that a manager of 16.2 runs whether they are enabled or not.
+_ALWAYS_ON = "balancer crash devicehealth orchestrator pg_autoscaler progress rbd_support status telemetry volumes"
 
 
 class Identity(NamedTuple):
@@ -84,10 +103,11 @@ class Ceph:
     `own` is False when CEPH_CONF named the cluster: then nothing is started, and its daemons cannot be stopped.
     """
 
-    def __init__(self, folder: Path, ports: Sequence[int] | None = None) -> None:
+    def __init__(self, folder: Path, ports: Sequence[int] | None = None, *, ipv6: bool = False) -> None:
         """Keep everything under `folder`, which should be short, as it holds unix sockets.
 
         `ports` are two for the mon (v2, v1) and at least eight in a row for the OSD; free ones are found if not given.
+        With `ipv6` all of it is on ::1, and so are its clients, whatever address they are given.
         """
         given = os.environ.get("CEPH_CONF")
         self.own = not given
@@ -95,8 +115,10 @@ class Ceph:
         self.conf = Path(given) if given else folder / "ceph.conf"
         self.user = "client.admin"
         self._ports = ports
+        self._ipv6 = ipv6
         self._mon = Daemon("mon", folder)
         self._osd = Daemon("osd", folder)
+        self._mgr = Daemon("mgr", folder)
         self._osd_uuid = str(uuid.uuid4())
         self._identities: list[str] = []
         self._pools: list[str] = []
@@ -130,6 +152,7 @@ class Ceph:
     def stop(self) -> None:
         """Stop the daemons that start() recorded; from a given cluster remove the users and pools made here."""
         if self.own:
+            self._mgr.stop()
             self._osd.stop()
             self._mon.stop()
             return
@@ -210,6 +233,17 @@ class Ceph:
         self._mon.start(["ceph-mon", "-f", "-c", self.conf, "-i", "a"])
         until("the mon to answer", self._mon_answers, timeout=30)
 
+    def mon_freeze(self) -> None:
+        """Freeze the mon: connections to it are taken, and nothing is ever answered."""
+        self._require_own()
+        self._mon.send(signal.SIGSTOP)
+
+    def mon_thaw(self) -> None:
+        """Thaw the mon, and wait until it answers."""
+        self._require_own()
+        self._mon.send(signal.SIGCONT)
+        until("the mon to answer", self._mon_answers, timeout=30)
+
     def osd_stop(self) -> None:
         """Freeze the OSD: it falls silent and keeps its data, which a memstore OSD would lose by ending."""
         self._require_own()
@@ -220,6 +254,31 @@ class Ceph:
         self._require_own()
         self._osd.send(signal.SIGCONT)
 
+    def mgr_start(self) -> None:
+        """Start a manager and wait until it has counted the placement groups of all pools (about 3 s)."""
+        self._require_own()
+        keyring = self.folder / "mgr" / "keyring"
+        caps = ("mon", "allow profile mgr", "osd", "allow *", "mds", "allow *")
+        self.run("ceph", "auth", "get-or-create", "mgr.x", *caps, "-o", str(keyring))
+        self._mgr.start(["ceph-mgr", "-f", "-c", self.conf, "-i", "x"])
+        until("the mgr to count the placement groups", self._mgr_counts, timeout=60)
+        # That its modules are missing is our own doing, and would make the cluster's health an error.
+        self.run("ceph", "health", "mute", "MGR_MODULE_ERROR", "--sticky")
+
+    def mgr_stop(self) -> None:
+        """Stop the manager: at once for the monitors too, which would go on believing in it for half a minute."""
+        self._require_own()
+        self._mgr.stop()
+        self.run("ceph", "mgr", "fail", "x")
+
+    def _mgr_counts(self) -> bool:
+        self._mgr.check()
+        told = json.loads(self.run("ceph", "status", "-f", "json"))
+        pools = self.run("ceph", "osd", "pool", "ls").split()
+        states = told["pgmap"]["pgs_by_state"]
+        known = told["mgrmap"]["available"] and told["pgmap"]["num_pools"] == len(pools)
+        return bool(known and all(state["state_name"] != "unknown" for state in states))
+
     def _require_own(self) -> None:
         if not self.own:
             raise LabError("CEPH_CONF names this cluster: the lab does not stop or start daemons of a given cluster")
@@ -228,17 +287,22 @@ class Ceph:
         if self.conf.exists():
             raise LabError(f"{self.folder} holds a cluster already: give each one a folder of its own")
         ports = list(self._ports or free_ports(2 + _OSD_PORTS))
-        for part in ("mon", "osd", "run"):
+        for part in ("mon", "osd", "mgr", "run"):
             (self.folder / part).mkdir()
-        self._mon_address = f"[v2:127.0.0.1:{ports[0]},v1:127.0.0.1:{ports[1]}]"
+        host = "[::1]" if self._ipv6 else "127.0.0.1"
+        self._mon_address = f"[v2:{host}:{ports[0]},v1:{host}:{ports[1]}]"
         self.fsid = str(uuid.uuid4())
         self.conf.write_text(
             _CONF.format(
                 fsid=self.fsid,
                 mon=self._mon_address,
+                host=host.strip("[]"),
+                ipv4=str(not self._ipv6).lower(),
+                ipv6=str(self._ipv6).lower(),
                 folder=self.folder,
                 first_port=ports[2],
                 last_port=ports[-1],
+                modules=_ALWAYS_ON,
             )
         )
 

@@ -55,17 +55,35 @@ def _bindsrc() -> Path:
 
 
 def from_address(address: str) -> dict[str, str]:
-    """The variables that make a process leave from `address`; pass them as `env` to Ceph.run()."""
+    """The variables that make a process leave from `address`; pass them as `env` to Ceph.run().
+
+    An address of IPv6 is left to the kernel: a loopback has none but ::1.
+    """
     return {"LD_PRELOAD": str(_bindsrc()), "BIND_SRC": address}
 
 
-def add_lock(ceph: Ceph, image: str, cookie: str, address: str) -> None:
+def add_lock(ceph: Ceph, image: str, cookie: str, address: str, *, shared: str | None = None) -> None:
     """Take the advisory lock on `pool/image` with a short-lived client from `address`, as the in-tree kubelet did.
+
+    A lock that is `shared`, which is its tag, may be taken by several.
 
     Raises:
         LabError: somebody holds the lock.
     """
-    ceph.run("rbd", "lock", "add", image, cookie, env=from_address(address))
+    together = ["--shared", shared] if shared else []
+    ceph.run("rbd", "lock", "add", *together, image, cookie, env=from_address(address))
+
+
+def add_lock_in_trash(ceph: Ceph, pool: str, image_id: str, cookie: str, address: str) -> None:
+    """Take the advisory lock on an image in the trash, which has lost its name: on its header itself.
+
+    (The other way round, `rbd trash mv` of a locked image waits for the lock for minutes.)
+
+    Raises:
+        LabError: somebody holds the lock.
+    """
+    lock = ["lock", "get", f"rbd_header.{image_id}", "rbd_lock", "--lock-cookie", cookie, "--lock-type", "exclusive"]
+    ceph.run("rados", "-p", pool, *lock, env=from_address(address))
 
 
 def lockers(ceph: Ceph, image: str) -> list[dict[str, str]]:

@@ -19,7 +19,12 @@ from typing import Any
 _KINDS = {
     "v1": ["ConfigMap configmaps", "ServiceAccount serviceaccounts", "PersistentVolumeClaim persistentvolumeclaims"],
     "apps/v1": ["Deployment deployments"],
-    "rbac.authorization.k8s.io/v1": ["ClusterRole clusterroles", "ClusterRoleBinding clusterrolebindings"],
+    "rbac.authorization.k8s.io/v1": [
+        "ClusterRole clusterroles",
+        "ClusterRoleBinding clusterrolebindings",
+        "Role roles",
+        "RoleBinding rolebindings",
+    ],
 }
 _OPTIONS = {"wait": False, "timeout_seconds": 30, "server_side_apply": "false"}
 

@@ -28,6 +28,7 @@ need python3-venv /usr/bin/python3 -c 'import ensurepip'
 if [ -z "${CEPH_CONF:-}" ]; then
     need ceph-mon command -v ceph-mon
     need ceph-osd command -v ceph-osd
+    need ceph-mgr command -v ceph-mgr
 fi
 if [ -z "${KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then
     # Of the real kubelet's CSI driver, which runs with the distribution's Python as Ceph's bindings do.

@@ -43,6 +43,16 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has the address ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def spawn(
     command: Sequence[str | Path],
     *,

@@ -22,6 +22,7 @@ from diagnostics.facts.ceph import (
     Daemon,
     Fence,
     Image,
+    ImageSpec,
     LockedImage,
     Locker,
     Locks,
@@ -42,6 +43,7 @@ from diagnostics.facts.holders import (
     OWNING_STATEFUL_SETS,
     PODS_AT,
 )
+from diagnostics.facts.images import image_of_volume
 from diagnostics.facts.kubernetes import Listing
 from diagnostics.facts.resources import Attachment, Lease, Node, Pod, Volume, Workload, pod_row
 from diagnostics.model import Scope, Subject
@@ -141,7 +143,11 @@ def watcher(ip: str, client: str = "client.9", nonce: int = 5) -> Watcher:
 
 @dataclass
 class Incident:
-    """The facts, to be changed before `snapshot` or `situation` is asked for. `unseen` kinds could not be read."""
+    """The facts, to be changed before `snapshot` or `situation` is asked for. `unseen` kinds could not be read.
+
+    `free` are the unlocked images that the look at the neighbours met (None: all that volumes name, and nobody has them
+    open), `open_elsewhere` who has them open.
+    """
 
     lockers: tuple[Locker, ...] = (KUBELET,)
     exclusive: bool = True
@@ -155,6 +161,8 @@ class Incident:
     locked: bool = True
     tag: str = ""
     users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
+    open_elsewhere: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
+    free: tuple[ImageSpec, ...] | None = None
     nodes: list[Node] = field(
         default_factory=lambda: [
             node("node1", "10.0.0.1", ready="Unknown", cordoned=True), node("node2", "10.0.0.2")
@@ -194,13 +202,22 @@ class Incident:
             "1.5", self.primary, self.traits,
         )  # fmt: skip
 
+    def _neighbours(self, images: tuple[LockedImage, ...]) -> Locks:
+        named = (spec for volume in self.volumes if (spec := image_of_volume(volume)))
+        unlocked = tuple(spec for spec in named if str(spec) not in {image.image.spec for image in images})
+        quiet = {} if self.free is not None else {str(spec): () for spec in unlocked}
+        return Locks(
+            FSID, images, self.pools, self.unread_pools, free=unlocked if self.free is None else self.free,
+            users={**quiet, **self.open_elsewhere},
+        )  # fmt: skip
+
     def snapshot(self) -> Snapshot:
         """All facts of the moment `NOW`."""
         images = (*((self.image(),) if self.locked else ()), *self.others)
         at = [pod_row(one) for one in self.at_address]
         facts: dict[Kind[Any], Any] = {
             LOCKS: Locks(FSID, images[: int(self.locked)], (), self.problems, users=self.users),
-            NEIGHBOURS: Locks(FSID, images, self.pools, self.unread_pools),
+            NEIGHBOURS: self._neighbours(images),
             SESSIONS: Sessions(self.sessions, self.silent),
             OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips, self.health),
             SIGHTINGS: self.sightings(),

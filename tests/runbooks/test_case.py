@@ -15,10 +15,12 @@ from diagnostics.facts.ceph import (
     SESSIONS,
     Address,
     Fence,
+    ImageSpec,
     LockedImage,
     Locker,
     PoolProblem,
     Session,
+    Watcher,
 )
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
 from runbooks.case import case_of
@@ -418,3 +420,114 @@ def test_a_node_all_of_whose_addresses_are_fenced_for_long_is_fenced_already() -
 def test_addresses_that_are_none_make_it_uncertain_what_to_fence() -> None:
     odd = [node("node1", "10.0.0.1", ready="False", ips=("10.0.0.300",)), node("node2", "10.0.0.2")]
     assert "addresses that are none (10.0.0.300)" in reasons(Incident(nodes=odd))
+
+
+# Unlocked images that volumes name: newer clients take no lock until they write.
+
+LEDGER = ImageSpec("mioss", "", "ledger")
+LEDGER_VOLUME = volume(
+    "ledger", source={"csi": {**csi(imageName="ledger")["csi"], "volumeHandle": "handle-2"}},
+    claim={"namespace": "bank", "name": "ledger"},
+)  # fmt: skip
+LEDGER_POD = pod(
+    "ledger-0", "node1", namespace="bank", volumes=[{"name": "d", "persistentVolumeClaim": {"claimName": "ledger"}}]
+)
+CSI_SESSION = Session("client.csi-rbd-node", "client.55", "10.0.0.1", "a")
+
+
+def beside(*watchers: Watcher, **changed: Any) -> Incident:
+    """The incident beside `mioss/ledger`: unlocked, of a ceph-csi volume of the pod bank/ledger-0 on node1."""
+    incident = Incident(
+        open_elsewhere={str(LEDGER): watchers}, free=(LEDGER,), sessions=changed.pop("sessions", (CSI_SESSION,)),
+        on_node=changed.pop("on_node", [pod("old", "node1", terminating=True), LEDGER_POD]),
+        attachments=changed.pop("attachments", [attachment("node1", of="ledger")]), **changed,
+    )  # fmt: skip
+    incident.volumes.append(LEDGER_VOLUME)
+    return incident
+
+
+def own(client: str = "client.55", ip: str = "10.0.0.1") -> Watcher:
+    return watcher(ip, client)
+
+
+def test_a_client_that_has_an_unlocked_image_open_watches_elsewhere() -> None:
+    assert case(beside(own(KUBELET.client))).watches_elsewhere is True
+    assert case(beside(own())).watches_elsewhere is False
+    assert case(beside()).watches_elsewhere is False
+
+
+def test_an_image_that_a_volume_names_and_that_was_not_looked_at_leaves_it_unknown() -> None:
+    unread = beside()
+    unread.open_elsewhere = {}
+    assert case(unread).watches_elsewhere is None
+    never_met = beside()
+    never_met.open_elsewhere, never_met.free = {}, ()
+    assert case(never_met).watches_elsewhere is None
+    for incident in (unread, never_met):
+        assert "perhaps users of image mioss/ledger, which could not be read" in case(incident).holder.dies
+
+
+def test_a_client_at_the_nodes_address_that_has_an_unlocked_image_open_for_no_pod_of_the_node_would_be_hit() -> None:
+    strange = beside(own(), on_node=[pod("old", "node1", terminating=True)], sessions=())
+    assert "client.55 at 10.0.0.1:0/5, which has mioss/ledger open for no pod of this node" in reasons(strange)
+    assert case(beside(own(), sessions=())).holder.foreign == ()
+    assert case(beside(own(ip="10.0.0.2"), on_node=[], sessions=())).holder.foreign == ()
+
+
+# A session of a ceph-csi user at the cut-off node: the node's own only if its client has a pod's image open.
+
+
+def test_the_session_of_a_client_that_has_an_image_of_the_nodes_pod_open_is_the_nodes_own() -> None:
+    made = case(beside(own()))
+    assert made.holder.foreign == ()
+    assert scope(made).extent is Extent.NODE
+    assert {"bank/ledger-0", "client.csi-rbd-node in session from 10.0.0.1"} <= set(made.holder.dies)
+
+
+@pytest.mark.parametrize(
+    ("watchers", "changed"),
+    [
+        ((), {}),  # it has nothing open
+        ((own("client.56"),), {}),  # another client of the same user has
+        ((own(ip="10.0.0.2"),), {}),  # from another address: the same id behind NAT is no proof
+        ((own(),), {"on_node": [pod("old", "node1", terminating=True)]}),  # for no pod of this node
+        ((own(),), {"attachments": []}),  # nothing says that the volume is this node's
+        ((own(),), {"attachments": [attachment("node2", of="ledger")]}),
+        # Its replacement on another node, behind the same NAT, has the very image open.
+        ((own(),), {"attachments": [attachment("node1", of="ledger"), attachment("node2", of="ledger")]}),
+        ((own(),), {"sessions": (msgspec.structs.replace(CSI_SESSION, entity=""),)}),
+        ((own(),), {"sessions": (msgspec.structs.replace(CSI_SESSION, entity="client.rbd-mirror.a"),)}),
+        ((own(),), {"sessions": (msgspec.structs.replace(CSI_SESSION, entity="mgr.x"),)}),
+        ((own(),), {"sessions": (CSI_SESSION, msgspec.structs.replace(CSI_SESSION, client="client.57"))}),
+        ((own(),), {"pools": ()}),
+        ((own(),), {"unread_pools": (PoolProblem("b", "denied"),)}),
+        ((own(),), {"others": (other(None),)}),
+        ((own(),), {"others": (other((own(),)),)}),  # it works on another image too, for no pod of this node
+    ],
+)
+def test_every_other_session_from_the_nodes_address_stays_foreign(
+    watchers: tuple[Watcher, ...], changed: dict[str, Any]
+) -> None:
+    assert "which has a session from 10.0.0.1" in reasons(beside(*watchers, **changed))
+
+
+def test_a_volume_that_several_nodes_may_use_explains_no_session() -> None:
+    for modes in (["ReadWriteMany"], ["ReadWriteOnce", "ReadOnlyMany"], []):
+        incident = beside(own())
+        incident.volumes[-1] = msgspec.structs.replace(
+            LEDGER_VOLUME, spec=msgspec.structs.replace(LEDGER_VOLUME.spec, access_modes=tuple(modes))
+        )
+        assert "client.csi-rbd-node (client.55), which has a session" in reasons(incident)
+
+
+def test_a_pod_that_uses_the_claim_on_another_node_makes_its_session_foreign() -> None:
+    incident = beside(own())
+    incident.pods.append(
+        pod("ledger-1", "node2", namespace="bank", volumes=list(msgspec.to_builtins(LEDGER_POD.spec.volumes)))
+    )
+    assert "client.csi-rbd-node (client.55), which has a session" in reasons(incident)
+
+
+def test_while_neighbours_are_not_seen_nothing_is_fenced_whoever_is_in_session() -> None:
+    decision = scope(case(beside(own(), unseen={NEIGHBOURS: "no answer"})))
+    assert (decision.extent, decision.unknown) == (Extent.REFUSE, True)

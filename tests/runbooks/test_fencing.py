@@ -116,6 +116,40 @@ def test_row_2_comes_before_the_rows_of_the_holder() -> None:
     refused(scope(but(QUIET_MANAGED, sessions=("client.k (client.1)",), watchers=("client.9 at x",))), "never fenced")
 
 
+# The table itself, a row each, in its order and words. Below it every clause of a row is asked for by itself.
+
+TABLE: dict[str, tuple[dict[str, Any], Case, tuple[Extent, tuple[str, ...]]]] = {
+    "anything unknown": ({"unknown": ("mon b is silent",)}, ADVISORY, (Extent.REFUSE, ())),
+    "an unfenced watcher and the like": ({"watchers": ("client.9 at x",)}, ADVISORY, (Extent.REFUSE, ())),
+    "managed lock whose client has no session and watches no other image": (
+        {}, QUIET_MANAGED, (Extent.EXACT, ("10.0.0.1:0/77",)),
+    ),
+    "managed lock, or N is DOWN": (
+        {"holder": DOWN, "sessions": ("client.k",)}, QUIET_MANAGED, (Extent.EXACT, ("10.0.0.1:0/77",)),
+    ),
+    "the same, N Ready, the client has a session": ({"sessions": ("client.k",)}, QUIET_MANAGED, (Extent.REFUSE, ())),
+    "advisory, N Ready, seen on N that it is not mapped": ({}, PROVEN, (Extent.EXACT, ("10.0.0.1:0/77",))),
+    "the same without that proof from N": ({"unmapped_on_node": False}, PROVEN, (Extent.REFUSE, ())),
+    "advisory, N DOWN and cordoned, nobody else at its IPs": (
+        {}, ADVISORY, (Extent.NODE, ("10.0.0.1:0/0", "192.168.0.1:0/0")),
+    ),
+    "the same, but the IP is shared": ({"holder": {"foreign": ("node node9",)}}, ADVISORY, (Extent.REFUSE, ())),
+    "the same, but the IP is a pod's": ({"holder": {"address_is_pod": "a/vm"}}, ADVISORY, (Extent.REFUSE, ())),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "of", "decided"), TABLE.values(), ids=TABLE)
+def test_the_table_decides_row_by_row(
+    changed: dict[str, Any], of: Case, decided: tuple[Extent, tuple[str, ...]]
+) -> None:
+    decision = scope(but(of, **changed))
+    assert (decision.extent, decision.entries) == decided
+
+
+def test_of_an_image_that_no_volume_names_the_plan_says_that_it_was_not_looked_at() -> None:
+    assert "unlocked and that no volume names is not looked at" in " ".join(scope(ADVISORY).reasons)
+
+
 # Rows 3 and 4: a managed lock names its writer.
 
 

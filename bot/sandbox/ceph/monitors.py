@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from bot.sandbox.ceph import health
 from bot.sandbox.ceph.state import ClusterState
 from diagnostics.facts.ceph import Address
 from diagnostics.sources.ceph.rados import RadosError
@@ -37,7 +38,10 @@ def command(
         "mon dump": lambda: _mon_dump(cluster),
         "mgr dump": lambda: _mgr_dump(cluster),
         "fs dump": lambda: _fs_dump(cluster),
-        "health": lambda: {"status": cluster.health, "checks": {}, "mutes": []},
+        "health": lambda: health.health(cluster, detail=sent.get("detail") == "detail"),
+        "quorum_status": lambda: _quorum_status(cluster),
+        "status": lambda: health.status(cluster),
+        "df": lambda: health.df(cluster),
     }
     if prefix != "osd blocklist" and prefix not in reads:
         raise RadosError(EINVAL, f"the monitor command {prefix!r}: command not known")
@@ -144,13 +148,13 @@ def _osd_dump(cluster: ClusterState) -> Json:
     osds = [
         {
             "osd": number,
-            "up": 1,
-            "in": 1,
+            "up": int(number not in cluster.down),
+            "in": int(number not in cluster.out),
             "public_addrs": _both(ip, 6800, 1000 + number),
             "cluster_addrs": _both(ip, 6802, 1000 + number),
             "public_addr": f"{ip}:6801/{1000 + number}",
             "cluster_addr": f"{ip}:6803/{1000 + number}",
-            "state": ["exists", "up"],
+            "state": ["exists", *(["up"] if number not in cluster.down else [])],
         }
         for number, ip in cluster.osds.items()
     ]
@@ -159,8 +163,19 @@ def _osd_dump(cluster: ClusterState) -> Json:
         "fsid": cluster.fsid,
         "flags": ",".join(sorted(cluster.flags)),
         "flags_set": sorted(cluster.flags),
-        "pools": [{"pool": number, "pool_name": name} for name, number in cluster.pools.items()],
+        "pools": [
+            {
+                "pool": number,
+                "pool_name": name,
+                "flags_names": ",".join(["hashpspool", *health.pool_flags(cluster, name)]),
+            }
+            for name, number in cluster.pools.items()
+        ],
         "osds": osds,
+        "osd_xinfo": [
+            {"osd": number, "down_stamp": _stamp(cluster.down[number]) if number in cluster.down else "0.000000"}
+            for number in cluster.osds
+        ],
         "blocklist": {entry: until for entry, until in fences.items() if not entry.startswith("cidr:")},
         "range_blocklist": {entry: until for entry, until in fences.items() if entry.startswith("cidr:")},
     }
@@ -193,6 +208,18 @@ def _mon_dump(cluster: ClusterState) -> Json:
     ]
     quorum = [mon["rank"] for mon in mons if mon["name"] not in cluster.silent_mons]
     return {"epoch": 1, "fsid": cluster.fsid, "mons": mons, "quorum": quorum}
+
+
+def _quorum_status(cluster: ClusterState) -> Json:
+    names = [name for name in cluster.mons if name not in cluster.silent_mons]
+    told = _mon_dump(cluster)
+    return {
+        "election_epoch": 4,
+        "quorum": told.pop("quorum"),
+        "quorum_names": names,
+        "quorum_leader_name": names[0],
+        "monmap": told,
+    }
 
 
 def _mgr_dump(cluster: ClusterState) -> Json:

@@ -70,7 +70,8 @@ class ClusterState:
 
     Knobs for tests, to be set at any time: `health`, `silent_mons` (they do not answer), `flags` of the OSD map, `denied`
     (monitor commands that everybody is refused), `cut_replies` (to so many bytes are execute's replies cut),
-    `primaries` (the acting primary of a placement group; None: it is inactive).
+    `primaries` (the acting primary of a placement group; None: it is inactive), `mgr` (None: it is gone), `down` (OSDs that
+    are down, and since when), `out` (OSDs without data), `used` (the used share of a pool), `muted` (health checks).
     """
 
     def __init__(
@@ -87,6 +88,11 @@ class ClusterState:
         self.mons = mons or {"a": "10.47.1.11", "b": "10.47.1.12", "c": "10.47.1.13"}
         self.osds = osds or {0: "10.47.1.21", 1: "10.47.1.22", 2: "10.47.1.23"}
         self.mgr = mgr
+        self.had_mgr = mgr is not None
+        self.down: dict[int, datetime] = {}
+        self.out: set[int] = set()
+        self.used: dict[str, float] = {}
+        self.muted: set[str] = set()
         self.mds: dict[str, str] = {}
         self.pools: dict[str, int] = {}
         self.objects: dict[tuple[str, str, str], RadosObject] = {}
@@ -212,7 +218,11 @@ class ClusterState:
         """The placement group of an object and its acting primary OSD (None: inactive)."""
         name = f"{namespace}/{oid}" if namespace else oid
         group = f"{self.pools[pool]}.{zlib.crc32(name.encode()) % PG_NUM:x}"
-        return group, self.primaries.get(group, min(self.osds))
+        return group, self.primary(group)
+
+    def primary(self, group: str) -> int | None:
+        """The acting primary OSD of a placement group: each has a copy on every OSD, and the first that is up serves it."""
+        return self.primaries.get(group, min(self.osds.keys() - self.down.keys(), default=None))
 
     def is_fenced(self, instance: Instance) -> bool:
         """Whether an entry of the blocklist covers this client now."""

@@ -23,6 +23,8 @@ from bot.sandbox.kubernetes.watching import watch
 LARGEST_BODY = 3 * 1024 * 1024
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
+_AS_METADATA = "as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
 
 class ApiServer:
     """An API server for one sandbox cluster: `async with ApiServer(now=clock, tokens={"diagnose": "..."}) as api`.
@@ -107,7 +109,10 @@ class ApiServer:
         if wanted.verb == "list":
             return 200, page(registry.store, *at, query)
         if wanted.verb == "get":
-            return 200, resource.whole(registry.get(*at, wanted.name))
+            stored = registry.get(*at, wanted.name)
+            return 200, _metadata_of(stored) if _AS_METADATA in request.headers.get("Accept", "") else resource.whole(
+                stored
+            )
         if wanted.verb == "create":
             return 201, resource.whole(registry.create(*at, body, dry_run=dry))
         if wanted.verb == "delete":
@@ -154,6 +159,11 @@ class ApiServer:
             "spec": spec,
             "status": {"allowed": self.access.allows(user, wanted)},
         }
+
+
+def _metadata_of(stored: Object) -> Object:
+    """An object as those see it who ask for its metadata alone."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": stored["metadata"]}
 
 
 def parse(request: web.Request) -> Request:

@@ -78,7 +78,7 @@ def check(found: Diagnosis, cluster: str) -> Content:
     mark = mark_of(findings[0]) if findings else "❔" if blind or not per[Status.OK] else "🟢"
     said = f"{words(cluster, 100)}: {', '.join(counts)}"
     unseen = [_reason(o) for o in (*per[Status.UNKNOWN], *(o for o in per[Status.FOUND] if o.reason))]
-    scanned = [f"{n} {words(kind, 60)}" for kind, n in sorted(found.report.scanned.items())]
+    scanned = [f"{n} {words(kind, 60)}" for kind, n in sorted(found.report.scanned.items()) if n]
     small = [f"looked at {', '.join(scanned[:20]) or 'nothing'}", *_skipped(per[Status.SKIPPED])]
     return kit.content(
         said + (f". {words(findings[0].summary)}" if findings else ""),

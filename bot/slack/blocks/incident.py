@@ -36,6 +36,7 @@ def incident(what: Incident, run: Run | None) -> Content:
         told,
         kit.paragraphs(_chain(finding)[-1:] if over else _chain(finding)),
         kit.paragraphs(_unseen(finding)),
+        kit.paragraphs([] if over else _beside(what)),
         _execution(run, over=over),
         _buttons(what, run),
         kit.context(
@@ -43,6 +44,11 @@ def incident(what: Incident, run: Run | None) -> Content:
             f" · looked at {moment(what.updated)}"
         ),
     )
+
+
+def _beside(what: Incident) -> list[str]:
+    lines = [f"🔎 *found beside it*: {words(says)}" for says in what.answer.beside]
+    return kit.fitting(lines, lambda n: f"🔎 and {n} more: `unstick why` on the command line shows all", kit.ROOM // 2)
 
 
 def _more(what: Incident) -> str:

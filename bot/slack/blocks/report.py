@@ -131,7 +131,7 @@ def _blind(unseen: Iterable[Blind]) -> list[str]:
 
 def _small_print(what: HealthReport, name: str) -> str:
     """How much was looked at, what is not configured, what it was compared with, and how to ask further."""
-    read = ", ".join(f"{count} {escaped(kind)}" for kind, count in sorted(what.scanned.items()))
+    read = ", ".join(f"{count} {escaped(kind)}" for kind, count in sorted(what.scanned.items()) if count)
     looked = f"{_checks(what.checks)} looked at {read or 'all they look at'}" if what.checks else "no check could look"
     told = [f"Schedule {_short(name, _LONGEST_NAME)}", looked]
     if what.skipped:

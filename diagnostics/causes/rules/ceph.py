@@ -12,11 +12,21 @@ LOCKS = (
     Rule(
         cause="rbd-image-locked",
         why="The plugin saw another locker on the image; older kubelets say so of their own lock and of a wrong key too.",
+        likely=True,
         says=(
             "is locked by other nodes",
             "is locked by another node",
-            "unable to get exclusive lock",
-            "lock is already held by someone else",
+        ),
+    ),
+    Rule(
+        cause="rbd-image-locked",
+        why="The rbd command was refused the image's lock, because somebody else holds it.",
+        pattern=either(
+            r"unable to get exclusive lock",
+            r"lock is already held by someone else",
+            r"\brbd: locking failed",
+            r"\block add [^;:]{1,300} failed",
+            r"image is (?:already )?locked by",
         ),
     ),
     Rule(
@@ -30,8 +40,9 @@ LOCKS = (
         cause="rbd-lock-takeover-denied",
         why="The client found the old owner dead and was not allowed to blocklist it (errno 13).",
         pattern=either(
-            r"failed to b(?:lock|lack)list [^;:]{1,100}: -(?:13|1)\b",
-            r"failed to b(?:lock|lack)list [^;]{0,200}(?:permission denied|operation not permitted)",
+            r"(?:failed|unable) to b(?:lock|lack)list [^;:]{1,100}: -(?:13|1)\b",
+            r"(?:failed|unable) to b(?:lock|lack)list [^;]{0,200}(?:permission denied|operation not permitted)",
+            r"osd b(?:lock|lack)list\b[^;]{0,300}access denied",
             r"(?:failed|unable) to (?:acquire|break|get)[^:]{0,40} lock: (?:-13\b|\(13\))",
         ),
     ),
@@ -55,6 +66,7 @@ LOCKS = (
         likely=True,
         pattern=either(
             r"evicting \(and b(?:lock|lack)listing\)",
+            r"\(b(?:lock|lack)listed\)",
             r"(?:client|we|session|node|instance|mount|kernel)\S{0,60} (?:is |was |has been |are |were |got |been )?b(?:lock|lack)listed",
         ),
         never=("not blocklisted", "not blacklisted", "no ip is"),
@@ -138,13 +150,17 @@ IMAGE = (
             "modinfo: ",
             "kernel module",
             "could not open moddep file",
+            "can't change directory to '/lib/modules'",
             "could not insert module",
             "could not insert 'rbd'",
             "kmod_module_insert",
             "driver tcp is not loaded",
             "kmod error",
         ),
-        also=("fail", "error", "fatal", "not found", "exit status", "unable", "not loaded", "cannot", "could not"),
+        also=(
+            *("fail", "error", "fatal", "not found", "no such", "exit status", "unable", "not loaded"),
+            *("cannot", "could not", "can't"),
+        ),
         never=("iptables", "ip_tables", "xt_", "br_netfilter", "overlay", "ipvs", "command succeeded", "nvidia"),
     ),
     Rule(
@@ -174,5 +190,14 @@ IMAGE = (
             "unable to parse mon",
         ),
         also=CEPH_WORDS,
+    ),
+    Rule(
+        cause="rbd-map-timeout",
+        why="The node's kernel does not know ms_mode, so it cannot speak to monitors on their msgr2 port.",
+        likely=True,
+        pattern=either(
+            r"(?:bad|unknown|invalid|unrecognized)[^;]{0,40}\bms_mode",
+            r"\bms_mode\S{0,40} [^;]{0,40}(?:invalid|unknown)",
+        ),
     ),
 )

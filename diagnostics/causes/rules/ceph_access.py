@@ -17,8 +17,12 @@ ACCESS = (
             "empty monitor list",
             "fetching configuration for cluster id",
             "no matching clusterid",
+            "missing configuration for kms",
+            "provided secret is empty",
             "failed to fetch clusterid",
             "either clusterid or monitors",
+            "monitors missing in volume id",
+            "poolname missing in volume id",
             "/etc/ceph-csi-config",
         ),
     ),
@@ -44,6 +48,8 @@ ACCESS = (
             r"secrets? (?:is |are )?(?:nil or empty|empty)",
             r"(?:pool|fsname|monitors?) (?:must be|not) set",
             r"failed to (?:find|fetch|get|parse) (?:the )?kms",
+            r"\b(?:missing|no|unknown)[^;:]{0,40} kms\b",
+            r"\bno kms\b",
             r"missing encryption passphrase",
             r"encryptionpassphrase",
             r"unmarshal failed",
@@ -51,6 +57,18 @@ ACCESS = (
         ),
         about="volume",
         never=("secrets store", "secrets-store"),
+    ),
+    Rule(
+        cause="csi-config-invalid",
+        why="The driver calls a setting of its class or Secret invalid: one that must be there is not.",
+        likely=True,
+        code="invalidargument",
+        pattern=either(
+            r"(?:secrets?|credentials?|monitors?|\w{0,20}secret|clusterid|pool|fsname|kms\w{0,12})\b[^;:]{0,60}"
+            r" (?:must|should|cannot|can't|could not) be",
+            r"(?:secrets?|credentials?|monitors?|clusterid|pool|fsname) (?:is|are) (?:missing|required|empty|not set)",
+            r"\b(?:missing|empty) (?:or empty )?(?:cluster ?id|(?:data ?)?pool|namespace|monitors?|fs ?name)\b",
+        ),
     ),
     Rule(
         cause="csi-config-invalid",
@@ -79,6 +97,14 @@ ACCESS = (
         ),
     ),
     Rule(
+        cause="cephfs-unavailable",
+        why="The node's kernel loses, or does not get, its connection to a metadata server.",
+        likely=True,
+        pattern=either(
+            r"libceph: mds\d{1,5} \S{1,80} (?:socket (?:closed|error)|connect error|connection failed|session lost)"
+        ),
+    ),
+    Rule(
         cause="ceph-object-missing",
         why="Ceph has no pool, image, filesystem or subvolume of that name.",
         says=(
@@ -92,6 +118,7 @@ ACCESS = (
             "subvolume group not found",
             "not found in ceph cluster",
             "rados namespace not found",
+            "error enoent: ",
         ),
         never=("exit status 13", "(13) permission"),
     ),
@@ -99,14 +126,13 @@ ACCESS = (
         cause="ceph-object-missing",
         why="Ceph has no pool, image, namespace or subvolume of that name (errno 2).",
         pattern=either(
-            r"error opening (?:the )?(?:image|pool|namespace) [^:]{0,200}: \(2\) no such",
+            r"error opening (?:the )?(?:(?:image|pool|namespace) )?[^: ]{1,200}: \(2\) no such",
             r"(?:subvolume|subvolumegroup|subvolume group|namespace|snapshot|filesystem|file system|image|pool) '?\S{1,200} (?:does not exist|not found)",
             r"failed to (?:open|find|get|stat) (?:the )?(?:rbd )?(?:image|pool|iocontext)[^;]{0,200}(?:no such file|not found|ret=-2)",
             r"no such (?:pool|rbd image)",
-            r"error enoent: ",
             r"librbd::image::openrequest: failed to (?:retrieve|stat|find)",
         ),
-        also=CEPH_WORDS,
+        also=(*CEPH_WORDS, "subvolume"),
         never=(
             "connecting failed",
             "repository",
@@ -122,8 +148,9 @@ ACCESS = (
         cause="ceph-auth-failed",
         why="Ceph did not let this user in: wrong name, key or caps.",
         pattern=either(
-            r"rados: ret=-(?:13|1|22)\b",
-            r"rbd: ret=-(?:13|1)\b",
+            r"rados: ret=-?(?:13|1)\b",
+            r"connecting failed: rados: ret=-22\b",
+            r"rbd: ret=-?(?:13|1)\b",
             r"rbd key for id",
             r"auth method '\S{1,10} error",
             r"handle_auth_bad_method",
@@ -131,8 +158,6 @@ ACCESS = (
             r"failed to authenticate",
             r"rados ?permission ?(?:denied|error)",
             r"\[errno (?:1|13|22)\]",
-            r"error connecting to the cluster: (?:permission|\((?:1|13|22)\))",
-            r"couldn't connect to the cluster: \((?:1|13|22)\)",
             r"connecting failed: rados: ret=-2\b",
             r"rados object not found \(error connecting",
             r"invalid (?:ceph )?key\b",
@@ -140,6 +165,15 @@ ACCESS = (
             r"bad key",
         ),
         also=CEPH_WORDS,
-        never=("nfs", "mount error", "cifs", "smb"),
+        never=("nfs", "mount error", "cifs", "smb", "password authentication"),
+    ),
+    Rule(
+        cause="ceph-auth-failed",
+        why="The client was refused while it connected to the cluster (errno 1, 13 or 22): wrong name, key or caps.",
+        pattern=either(
+            r"connect(?:ing)? to (?:the )?(?:ceph )?cluster\b[^;()]{0,20}(?:permission denied|\((?:1|13|22)\) )",
+            r"\[errno (?:1|13|22)\] [^;]{0,60}connecting to the cluster",
+            r"\berror e(?:perm|acces): ",
+        ),
     ),
 )

@@ -23,7 +23,7 @@ ERRNO = (
         pattern=either(
             r"map failed: \(13\) permission",
             r"\(exit status 13\) occurred while running rbd",
-            r"map failed exit status 13\b",
+            r"map (?:failed|error) exit status 13\b",
         ),
         never=("couldn't connect", "authenticat", "error opening", "rados:"),
     ),
@@ -34,17 +34,18 @@ ERRNO = (
             r"\(110\) connection timed out",
             r"ret=-110\b",
             r"exit status 110\b",
-            r"map failed: \(5\) input/output",
-            r"cluster: \(110\)",
+            r"map failed: \((?:5|101|107|111|112|113)\) [a-z]",
+            r"cluster: \((?:101|110|111|112|113)\)",
+            r"(?:rados|rbd): ret=-(?:101|107|111|112|113)\b",
             r"timed out trying to connect to the cluster",
             r"authenticate timed out",
             r"rados timed out",
             r"\(exit status 5\) occurred while running rbd",
-            r"map failed exit status 5\b",
-            r"\[errno 110\]",
+            r"map (?:failed|error) exit status 5\b",
+            r"\[errno (?:110|111|113)\]",
         ),
         also=CEPH_WORDS,
-        never=("mount error",),
+        never=("mount error", "ceph mount failed"),
     ),
     Rule(
         cause="rbd-map-timeout",
@@ -53,7 +54,10 @@ ERRNO = (
         pattern=either(
             r"(?:timeout|deadline exceeded|signal: killed)[^:]{0,60} occurred while running (?:rbd|ceph|rados)",
             r"(?:rbd|ceph|rados) (?:command|map) (?:has )?(?:timed out|timeout)",
+            r"could not map image[^;]{0,100} time(?:d )?out",
+            r"time(?:d )?out waiting for (?:the )?(?:process|command) (?:rbd|ceph|rados)\b",
             r"libceph: (?:mon|osd)\d{1,5} \S{1,80} (?:socket (?:closed|error)|connect error|connection failed|session lost)",
+            r"libceph: connect \S{1,80} error -\d",
         ),
     ),
     Rule(
@@ -62,7 +66,8 @@ ERRNO = (
         likely=True,
         pattern=either(
             r"map failed: \(30\) read-only",
-            r"map failed exit status 30\b",
+            r"(?:rados|rbd): ret=-30\b",
+            r"map (?:failed|error) exit status 30\b",
             r"\(exit status 30\) occurred while running rbd",
         ),
     ),
@@ -72,7 +77,7 @@ ERRNO = (
         likely=True,
         pattern=either(
             r"map failed: \(6\) no such device",
-            r"map failed exit status 6\b",
+            r"map (?:failed|error) exit status 6\b",
             r"\(exit status 6\) occurred while running rbd",
         ),
     ),
@@ -107,7 +112,7 @@ ERRNO = (
         likely=True,
         pattern=either(
             r"map failed: \(1\) operation not permitted",
-            r"map failed exit status 1\b",
+            r"map (?:failed|error) exit status 1\b",
             r"couldn't connect to the cluster",
             r"error connecting to the cluster",
             r"conf_read_file failed",
@@ -121,16 +126,21 @@ ERRNO = (
         likely=True,
         pattern=either(
             r"map failed: \(2\) no such file",
-            r"map failed exit status 2\b",
+            r"map (?:failed|error) exit status 2\b",
             r"(?:rados|rbd): ret=-2\b",
         ),
         also=CEPH_WORDS,
     ),
     Rule(
         cause="ceph-auth-failed",
-        why="The client found no keyring.",
+        why="The client found no keyring, or no configuration.",
         likely=True,
-        says=("unable to find a keyring", "no keyring found"),
+        says=(
+            "unable to find a keyring",
+            "no keyring found",
+            "errors while parsing config file",
+            "parse_file: cannot open",
+        ),
         also=CEPH_WORDS,
     ),
     Rule(
@@ -138,7 +148,7 @@ ERRNO = (
         why="Mounting CephFS ended with an errno that its monitors or MDS give: refused, or out of reach.",
         likely=True,
         pattern=either(
-            r"(?:mount error:? ?\(?|ceph mount failed with \()(?:13|1|5|110|112|113|107)\)? ?[=:a-z]",
+            r"(?:mount error:? ?\(?|ceph mount failed with \()(?:13|1|5|101|107|110|111|112|113)\)? ?[=:a-z]",
         ),
         also=("-t ceph", "ceph-mon", "mds_namespace", "mount.ceph", "cephfs", "ceph mount failed", "ceph-fuse"),
     ),
@@ -150,5 +160,13 @@ ERRNO = (
             r"(?:mount error:? ?\(?|ceph mount failed with \()2\)? ?(?:= |: )?no such file",
         ),
         also=("-t ceph", "ceph"),
+    ),
+    Rule(
+        cause="cephfs-unavailable",
+        why="Mounting CephFS failed, and all that is told is that no monitors were found by name; which is said even where"
+        " they were given, so read dmesg on the node.",
+        likely=True,
+        says=("failed for service _ceph-mon", "monitor info from dns srv"),
+        also=("-t ceph", "mount.ceph"),
     ),
 )

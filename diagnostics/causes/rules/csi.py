@@ -9,9 +9,15 @@ from diagnostics.causes.model import Rule, either
 REGISTRATION = (
     Rule(
         cause="csi-driver-not-registered",
-        why="The kubelet does not know this driver on the node; its plugin's own errors (such as a denied blocklist)"
-        " may be hidden behind this.",
-        says=("not found in the list of registered csi drivers", "no csidriver object", "csi driver is not registered"),
+        why="The kubelet does not know this driver on the node now; an older error of its plugin (such as a denied"
+        " blocklist) may be hidden behind this.",
+        likely=True,
+        says=("not found in the list of registered csi drivers", "csi driver is not registered"),
+    ),
+    Rule(
+        cause="csi-driver-not-registered",
+        why="The cluster has no CSIDriver object for this driver, so the kubelet does not know what it can do.",
+        says=("no csidriver object",),
     ),
     Rule(
         cause="csi-driver-not-registered",
@@ -21,9 +27,17 @@ REGISTRATION = (
             r"csinodes?(?:\.storage\.k8s\.io)? \"?[^\" ]{1,253}\"? not found",
             r"error getting csinode",
             r"has no nodeid annotation",
-            r"no csi ?node ?info for",
+            r"cannot find nodeid for driver",
+            r"no csi ?node(?: ?info)? for",
+            r"no topology keys? found on csinode",
             r"driver \S{1,253} (?:is )?not (?:found|registered|installed) on (?:the )?node",
         ),
+    ),
+    Rule(
+        cause="csi-driver-not-registered",
+        why="The driver is not known where it is asked for, so its plugin is not registered there.",
+        pattern=either(r"\bdriver name \S{1,253} (?:is |was )?not (?:found|registered|installed)\b"),
+        also=("csi",),
     ),
     Rule(
         cause="csi-driver-not-registered",
@@ -32,6 +46,7 @@ REGISTRATION = (
         pattern=either(
             r"no (?:csi|volume) plugin (?:matched|found)",
             r"failed to find plugin by spec",
+            r"\.find\w{0,20}pluginbyspec failed",
             r"csidrivers?(?:\.storage\.k8s\.io)? \"[^\"]{1,253}\" not found",
         ),
     ),
@@ -40,7 +55,7 @@ REGISTRATION = (
         why="The driver's socket does not answer on the node, so its node plugin is not running there.",
         likely=True,
         about="volume",
-        pattern=either(r"dial unix \S{1,300}\.sock\S{0,4} (?:connect: )?(?:no such|connection ref)"),
+        pattern=either(r"dial unix(?: |:/)\S{1,300}\.sock\S{0,4} (?:connect: )?(?:no such|connection ref)"),
         also=("csi", "plugin"),
         never=("secrets store", "secrets-store", "cni"),
     ),
@@ -76,7 +91,7 @@ EXPANSION = (
             r"only dynamically provisioned pvc can be resized",
             r"online (?:expansion|resiz\w{1,3}) is not (?:supported|allowed)",
             r"does not support (?:volume|node) expansion",
-            r"(?:resize2fs|xfs_growfs)[^;]{0,200}(?:fail|error|denied|not found|unable|bad )",
+            r"(?:resize2fs|xfs_growfs)[^;]{0,200}(?:fail|error|denied|not found|unable|bad |is not a )",
             r"(?:fail|error)[^;]{0,80}(?:resize2fs|xfs_growfs)",
         ),
     ),
@@ -93,6 +108,9 @@ CALLS = (
             r"operation (?:is )?already in progress for volume",
             r"volume \S{1,200} is already being (?:processed|staged|published|attached|created)",
             r"volume operation \S{0,80} ?already exists",
+            r"operation with that name is already executing",
+            r"operation[^;]{0,120} (?:is |has )?already in.?flight",
+            r"operation (?:is )?pending for (?:the )?volume",
         ),
     ),
     Rule(
@@ -105,7 +123,10 @@ CALLS = (
             r"in progress",
             r"locked by another",
             r"another operation",
-            r"operation pending",
+            r"pending",
+            r"in.?flight",
+            r"acquire\w{0,3} (?:\w{1,20} )?lock",
+            r"lock is held",
             r"(?:volume )?\S{1,200} is (?:attaching|detaching|being (?:attached|detached|created|deleted))",
         ),
         never=("flatten",),

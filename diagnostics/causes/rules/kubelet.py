@@ -7,24 +7,23 @@ from diagnostics.causes.model import Rule, either
 
 OBJECTS = (
     Rule(
-        cause="kubelet-cache-sync",
-        why="The kubelet has not got the object into its cache; wait a minute before looking further.",
-        pattern=either(
-            r"failed to sync (?:configmap|secret) cache",
-            r"couldn't propagate object cache",
-            r"object \"[^\"]{1,253}\"/\"[^\"]{1,253}\" not registered",
-            r"services have not yet been read at least once",
-        ),
-    ),
-    Rule(
         cause="service-account-token-failed",
         why="The kubelet asked the API server for the pod's token and did not get it.",
         says=(
             "failed to fetch token",
             "failed to generate token",
             "tokenrequest endpoints",
-            "no api token found for service account",
             "failed to get service account token",
+        ),
+        never=("secrets store", "sandbox", "vault", "oauth"),
+    ),
+    Rule(
+        cause="service-account-token-failed",
+        why="The pod's service account, or its token, could not be read for the volume.",
+        about="volume",
+        pattern=either(
+            r"failed to get service acc\w{2,6}t token",
+            r"serviceaccounts? \"[^\"]{1,253}\" not found",
         ),
         never=("secrets store", "sandbox", "vault", "oauth"),
     ),
@@ -39,6 +38,7 @@ OBJECTS = (
     Rule(
         cause="configmap-missing",
         why="The API server, or the kubelet's cache of it, has no such ConfigMap; look whether it really is missing.",
+        likely=True,
         pattern=either(
             r"configmaps? [\"']?[^\"' ]{1,253}[\"']? (?:was )?not found",
         ),
@@ -58,18 +58,33 @@ OBJECTS = (
         likely=True,
         about="volume",
         says=("couldn't get secret", "could not get secret", "failed to get secret ", "cannot get secret"),
-        never=("secrets store", "secrets-store", "keyvault", "vault", "no relationship found"),
+        never=("secrets store", "secrets-store", "keyvault", "vault", "forbidden"),
     ),
     Rule(
         cause="kubelet-cache-sync",
         why="The API server does not link the pod to the node yet, so the node may not read the object so far.",
         likely=True,
-        says=("no relationship found between node",),
+        says=("no relationship found between node", "no path found to object"),
         also=('secrets "', 'configmaps "', 'secret "', 'configmap "'),
+    ),
+    Rule(
+        cause="kubelet-cache-sync",
+        why="The kubelet has not got the object into its cache; wait a minute before looking further.",
+        pattern=either(
+            r"failed to sync (?:configmap|secret) cache",
+            r"couldn't propagate object cache",
+            r"object \"[^\"]{1,253}\"/\"[^\"]{1,253}\" not registered",
+            r"services have not yet been read at least once",
+        ),
     ),
 )
 
 CLAIMS = (
+    Rule(
+        cause="pvc-unbound",
+        why="The volume controller reports, by this event's reason, that the claim is not bound.",
+        about="claim",
+    ),
     Rule(
         cause="pvc-unbound",
         why="A claim of the pod has no volume.",
@@ -84,7 +99,11 @@ CLAIMS = (
             r"(?:didn't|did not) find available persistent volumes",
             r"no persistent volumes available for this claim",
             r"waiting for first consumer to be created before binding",
-            r"waiting for (?:a )?volume to be created, either by external provisioner",
+            r"waiting for (?:a )?volume to be created,? either",
+            r"already bound to a different claim",
+            r"persistentvolumeclaims? \"[^\"]{1,253}\" is being deleted",
+            r"cannot bind (?:to requested volume|persistentvolume)",
+            r"has non-bound phase",
             r"waiting for pod \S{1,253} to be scheduled",
             r"node\(s\) did not have enough free storage",
             r"binding volumes: (?:timed out|provisioning failed|context deadline)",

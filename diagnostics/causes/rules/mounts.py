@@ -16,6 +16,7 @@ REMOTE = (
             r"transport endpoint is not connected",
             r"\bestale\b",
             r"err(?:no|or) 116\b",
+            r"nfs: server \S{1,253} not responding",
         ),
     ),
     Rule(
@@ -53,8 +54,18 @@ REMOTE = (
             r"fork/exec /(?:usr/)?s?bin/\S{1,40} (?:no such file|invalid argument|permission denied|exec format)",
             r"command not found",
             r"can't execute '",
+            r"\bexec failed: \(2\) no such file",
             r"failed to execute \S{1,60} no such file",
             r"(?:iscsiadm|rbd|rbd-nbd|mount\.\w{2,12}): not found",
+        ),
+        never=("oci runtime", "container_linux.go", "runc create"),
+    ),
+    Rule(
+        cause="client-binary-missing",
+        why="A program that mounts or makes filesystems is missing where it was looked for.",
+        pattern=either(
+            r"exec: \"(?:rbd|ceph|mount|umount|mkfs|mke2fs|fsck|iscsiadm|multipath|blkid|lsblk|cryptsetup|resize2fs|xfs_|nfs)"
+            r"[\w.-]{0,40}\": executable file not found",
         ),
         never=("oci runtime", "container_linux.go", "runc create"),
     ),
@@ -72,7 +83,7 @@ BUSY = (
         cause="mount-busy",
         why="The device or the mount point is in use already.",
         pattern=either(
-            r"already mounted or ",
+            r"already mounted (?:or|on|at) ",
             r"mount point busy",
             r"(?:target|device) is busy",
             r"device or resource busy",

@@ -31,6 +31,7 @@ NETWORK = (
             r"(?<!has )\b(?:no|not enough|insufficient|out of|run out of)(?: more| free| available| usable| unused| sufficient| allocatable){0,2} (?:ipv?[46]? ?)?(?:ips?|address(?:es)?|ip address(?:es)?|affine blocks)\b",
             r"(?:ranges?|cidrs?|pools?|subnets?|ipam|prefix(?:es)?|ips|addresses)\b[^;:]{0,40} (?:is|are|has been|have been) (?:full|exhausted|depleted)",
             r"(?:ip|address|ipam|pool|subnet|cidr)\w{0,10}(?: \w{1,10})? ?exhaust",
+            r"(?:assigned|allocated)(?: only)? 0\b",
         ),
     ),
     Rule(
@@ -46,6 +47,14 @@ NETWORK = (
             "insufficientcidrblocks",
             "noavailableaddress",
             "ipnotenough",
+        ),
+    ),
+    Rule(
+        cause="cni-ip-exhausted",
+        why="The network plugin's daemon has no free address in this range.",
+        pattern=either(
+            r"\bno (?:free |more |available )?ips?(?: address(?:es)?)? (?:is |are )?(?:available|left)"
+            r" (?:in|on|for) (?:the |this )?(?:prefix|subnet|range|pool|cidr|network|node|eni)",
         ),
     ),
     Rule(
@@ -69,6 +78,7 @@ NETWORK = (
         about="sandbox",
         pattern=either(rf"https?://\S{{0,300}}{_API}"),
         also=_REFUSED,
+        never=("dial unix",),
     ),
     Rule(
         cause="cni-apiserver-refused",
@@ -80,6 +90,7 @@ NETWORK = (
             "error getting pod: ",
             "failed to query the pod",
             "lookup kubernetes",
+            "etcd cluster is unavailable or misconfigured",
             "the server was unable to return a response",
             "the server is currently unable to handle the request",
             "etcdserver: request timed out",
@@ -107,8 +118,8 @@ NETWORK = (
         why="The network plugin's daemon on this node does not answer.",
         about="sandbox",
         pattern=either(
-            r"dial unix \S{1,250} connect: (?:connection refused|no such file)",
-            rf"dial tcp {_LOOPBACK}:\d{{1,5}}: (?:connect: connection refused|i/o timeout)",
+            r"dial unix(?: |:/)\S{1,250} connect: (?:connection refused|no such file)",
+            rf"dial tcp {_LOOPBACK}:\d{{1,5}}: (?:(?:connect|getsockopt): connection refused|i/o timeout)",
         ),
         never=("containerd.sock", "crio.sock", "dockershim.sock", "docker.sock", "cri-dockerd.sock"),
     ),
@@ -119,26 +130,41 @@ NETWORK = (
             "cni plugin not initialized",
             "cni config uninitialized",
             "network plugin is not ready",
-            "no networks found in /etc/cni",
-            "no valid networks found in /etc/cni",
-            "no network config found in",
+            "has your network provider started",
             "failed to load cni config",
             "netplugin failed",
+            "panicked during",
             "networkpluginnotready",
             "network plugin not ready",
             "networkready=false",
             "failed to find network info for sandbox",
             "does not have netconfig",
             "lack of podcidr",
+            "no podcidr for node",
         ),
+    ),
+    Rule(
+        cause="cni-not-ready",
+        why="The node has no configuration of a network plugin, so none is installed there, or its daemon has not written it.",
+        pattern=either(
+            r"\bno (?:valid )?(?:cni )?(?:networks?|network config\w{0,10}|configuration files?)(?: was)?(?: found)? in /etc"
+        ),
+    ),
+    Rule(
+        cause="cni-not-ready",
+        why="The network plugin's daemon answered with an error of its own; its log tells more.",
+        likely=True,
+        about="sandbox",
+        pattern=either(r"\[(?:put|post|get|delete|patch) /\S{1,100}\]\[[45]\d\d\]"),
     ),
     Rule(
         cause="cni-not-ready",
         why="The network plugin's program is missing on the node.",
         about="sandbox",
         pattern=either(
-            r"failed to find plugin \"?[^\"]{1,80}\"? in path",
-            r"/opt/cni/bin/\S{1,80} no such file",
+            r"could not find \"[^\"]{1,80}\" plugin",
+            r"(?:failed to|could not|cannot) find (?:the )?plugin \"?[^\"]{1,80}\"? in path",
+            r"/opt/cni/bin/\S{1,80} (?:no such file|permission denied|exec format|text file busy|input/output)",
             r"exec: \"?\S{0,80}cni\S{0,80} (?:no such file|executable)",
         ),
     ),
@@ -161,6 +187,8 @@ NETWORK = (
             "cni network",
             "cni request failed",
             "network for pod",
+            "pod to network",
+            "to cni network",
         ),
         also=(
             "connection refused",

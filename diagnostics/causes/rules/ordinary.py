@@ -26,6 +26,12 @@ ORDINARY = (
     ),
     Rule(
         cause="unknown",
+        why="This is a controller's election of a leader, not a call for a volume.",
+        says=("leaderelection.go", "leader election", "error retrieving resource lock"),
+        never=(" failed for volume", "failed to provision"),
+    ),
+    Rule(
+        cause="unknown",
         why="This is a probe of a running container, not a mount.",
         says=("liveness probe failed", "readiness probe failed", "startup probe failed", "probe errored"),
     ),

@@ -13,7 +13,7 @@ _GONE = (
     "permission denied",
     "operation not permitted",
 )
-_USERS = r"/(?!var/lib/kubelet|var/snap|proc/)\S{0,1000}"
+_USERS = r"/(?!var/lib/(?:kubelet|docker|containers|containerd)|run/containerd|var/snap|proc/|sys/fs/cgroup)\S{0,400}"
 
 SUBPATH = (
     Rule(
@@ -57,12 +57,21 @@ PATHS = (
         about="volume",
         pattern=either(
             r"path \"[^\"]{1,1024}\" does not exist",
+            r"special device /(?!dev/|var/lib/kubelet)\S{1,400} does not exist",
         ),
     ),
     Rule(
         cause="host-path-invalid",
         why="The path to be bound into the container is missing on the node, or cannot be made there.",
-        says=("error while creating mount source path", "bind source path does not exist"),
+        says=("error while creating mount source path", "bind source path does not exist", "mounts denied"),
+    ),
+    Rule(
+        cause="host-path-invalid",
+        why="The runtime could not mount a path of the node into the container: it is missing there, or of another type.",
+        likely=True,
+        pattern=either(rf"mounting \"{_USERS}\" to rootfs"),
+        also=_GONE,
+        never=("create mountpoint for",),
     ),
     Rule(
         cause="host-path-invalid",
@@ -77,7 +86,7 @@ PATHS = (
         why="A path of the node that the volume points to is missing or of another type.",
         likely=True,
         pattern=either(
-            rf"(?:^error: |\" : |createcontainerconfigerror: \"?)(?:stat|lstat|open|mkdir|readlink) {_USERS}: ",
+            rf"(?:^error: |\" ?: |createcontainerconfigerror: \"?)(?:stat|lstat|open|mkdir|readlink) {_USERS}: ",
             rf"failed to (?:mkdir|stat) \"{_USERS}\": ",
             rf"failed to create (?:the )?directory \"?{_USERS}: ",
         ),

@@ -15,11 +15,17 @@ class ConfigMap(Struct, frozen=True):
         """The names of its keys."""
         return frozenset({**(self.data or {}), **(self.binary_data or {})})
 
+    @property
+    def keys_are_all(self) -> bool:
+        """Whether `keys` names every key."""
+        return True
+
 
 class ManagedFields(Struct, frozen=True):
-    """Which fields a writer owns: names, no values."""
+    """Which fields a writer owns: names, no values. `operation` is `Apply` or `Update`."""
 
     fields_v1: dict[str, object] | None = None
+    operation: str = ""
 
 
 class SecretMeta(Meta, frozen=True):
@@ -50,3 +56,16 @@ class Secret(Struct, frozen=True):
                 if isinstance(names, dict):
                     found |= {name.removeprefix("f:") for name in names if name != "."}
         return frozenset(found)
+
+    @property
+    def keys_are_all(self) -> bool:
+        """Whether `keys` names every key: its creation is among the recorded writes.
+
+        A Secret made before the API server recorded writers shows only the keys that were written since. `type` never
+        changes after the creation, so that who owns it made the Secret; one who applies it owns all that it applied.
+        """
+        entries = [entry for entry in self.metadata.managed_fields or () if entry.fields_v1]
+        return any(
+            "f:type" in (e.fields_v1 or {}) or (e.operation == "Apply" and "f:data" in (e.fields_v1 or {}))
+            for e in entries
+        )

@@ -16,18 +16,26 @@ class ClaimSource(Struct, frozen=True):
     read_only: bool = False
 
 
+class KeyToPath(Struct, frozen=True):
+    """One key that a volume takes out of a ConfigMap or Secret."""
+
+    key: str
+
+
 class ConfigMapSource(Struct, frozen=True):
-    """A pod's use of a ConfigMap as a volume."""
+    """A pod's use of a ConfigMap as a volume: of all its keys, or of `items`."""
 
     name: str = ""
     optional: bool | None = None
+    items: tuple[KeyToPath, ...] | None = None
 
 
 class SecretSource(Struct, frozen=True):
-    """A pod's use of a Secret as a volume: its name only."""
+    """A pod's use of a Secret as a volume: its name and the names of keys only."""
 
     secret_name: str = ""
     optional: bool | None = None
+    items: tuple[KeyToPath, ...] | None = None
 
 
 class InlineCSISource(Struct, frozen=True):
@@ -80,18 +88,28 @@ class Waiting(Struct, frozen=True):
     message: str | None = None
 
 
+class Terminated(Struct, frozen=True):
+    """A container that has ended, and how."""
+
+    reason: str | None = None
+    exit_code: int | None = None
+
+
 class ContainerState(Struct, frozen=True):
-    """A container's state, as far as it may be waiting."""
+    """A container's state, as far as it waits or has ended; with neither it runs."""
 
     waiting: Waiting | None = None
+    terminated: Terminated | None = None
 
 
 class ContainerStatus(Struct, frozen=True):
-    """The state of one container."""
+    """The state of one container, how it ended the last time, and how often it was started again."""
 
     name: str
     ready: bool = False
     state: ContainerState | None = None
+    last_state: ContainerState | None = None
+    restart_count: int = 0
 
 
 class PodStatus(Struct, frozen=True):
@@ -143,9 +161,24 @@ class Pod(Struct, frozen=True):
         return all(s is None or (s.waiting is not None and s.waiting.reason in creating) for s in states)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether its containers serve."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions or ())
+
+    @property
     def may_be_running(self) -> bool:
         """Not known to have ended: its containers may still hold volumes, whatever the API server has last heard."""
         return self.status.phase not in ("Succeeded", "Failed")
+
+    @property
+    def shows_running(self) -> bool:
+        """Whether some container runs by the last status that was reported. A dead node's pods keep saying so.
+
+        A pod that is being deleted wants its volumes until no container shows running (Kubernetes: `IsPodTerminated`).
+        """
+        statuses = (*(self.status.init_container_statuses or ()), *(self.status.container_statuses or ()))
+        states = [status.state or ContainerState() for status in statuses]
+        return any(state.waiting is None and state.terminated is None for state in states)
 
 
 class PodRow(msgspec.Struct, frozen=True):
@@ -160,6 +193,8 @@ class PodRow(msgspec.Struct, frozen=True):
     phase: str
     claims: tuple[str, ...]
     deleting: bool
+    shows_running: bool = True
+    deletes: datetime | None = None
 
 
 def pod_row(pod: Pod) -> PodRow:
@@ -167,5 +202,5 @@ def pod_row(pod: Pod) -> PodRow:
     meta, status = pod.metadata, pod.status
     return PodRow(
         meta.namespace or "", meta.name, meta.uid, pod.spec.node_name, status.host_ip, status.pod_ip, status.phase,
-        pod.claims, meta.deletion_timestamp is not None,
+        pod.claims, meta.deletion_timestamp is not None, pod.shows_running, meta.deletion_timestamp,
     )  # fmt: skip

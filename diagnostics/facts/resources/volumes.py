@@ -28,20 +28,29 @@ class CSISource(Struct, frozen=True):
     controller_expand_secret_ref: LocalReference | None = None
 
 
+class Requests(Struct, frozen=True):
+    """What a claim asks for: `storage` is a Kubernetes quantity (`10Gi`)."""
+
+    requests: dict[str, str | int] | None = None
+
+
 class ClaimSpec(Struct, frozen=True):
     """What a claim asks for and what it got."""
 
     volume_name: str | None = None
     access_modes: tuple[str, ...] | None = None
     storage_class_name: str | None = None
+    volume_mode: str | None = None
+    resources: Requests | None = None
 
 
 class PhaseStatus(Struct, frozen=True):
-    """A phase; a PV's says why too, where it failed."""
+    """A phase; a PV's says why too, where it failed, and (Kubernetes 1.29 and later) since when."""
 
     phase: str = ""
     reason: str | None = None
     message: str | None = None
+    last_phase_transition_time: datetime | None = None
 
 
 class Claim(Struct, frozen=True):
@@ -64,6 +73,8 @@ class VolumeSpec(Struct, frozen=True):
     claim_ref: LocalReference | None = None
     storage_class_name: str | None = None
     persistent_volume_reclaim_policy: str = ""
+    volume_mode: str | None = None
+    capacity: dict[str, str | int] | None = None
     rbd: RBDSource | None = None
     csi: CSISource | None = None
     cephfs: dict[str, object] | None = None

@@ -64,6 +64,19 @@ class Deployment(Struct, frozen=True):
         """This Deployment as a subject."""
         return Subject("Deployment", self.metadata.namespace, self.metadata.name, self.metadata.uid)
 
+    @property
+    def replicas(self) -> int:
+        """How many pods it keeps. The API fills in 1."""
+        return 1 if self.spec.replicas is None else self.spec.replicas
+
+    @property
+    def surge(self) -> int:
+        """How many more pods a rollout may make meanwhile. The API fills in 25%; a share is rounded up."""
+        rolling = self.spec.strategy.rolling_update
+        given = "25%" if rolling is None or rolling.max_surge is None else str(rolling.max_surge)
+        number = int(given.removesuffix("%"))
+        return -(-self.replicas * number // 100) if given.endswith("%") else number
+
 
 class DaemonSetSpec(Struct, frozen=True):
     """What a DaemonSet puts on its nodes."""
@@ -75,6 +88,7 @@ class DaemonSetStatus(Struct, frozen=True):
     """On how many nodes its pod should be, and on how many it is available."""
 
     desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
     number_available: int | None = None
     number_unavailable: int | None = None
 

@@ -7,6 +7,7 @@ leaves a decoder: a reply that was cut must never look like a lock with fewer ho
 import ipaddress
 import struct
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -21,6 +22,7 @@ RBD_LOCK = "rbd_lock"
 _ENTITIES = {1: "mon", 2: "mds", 4: "osd", 8: "client", 16: "mgr"}
 _ENTITY_TYPES = {name: number for number, name in _ENTITIES.items()}
 _IPV4, _IPV6 = 2, 10  # Linux' numbers: Ceph sends its own AF_ constants
+_BRIEF = 40  # bytes: too few for a holder. A pool's thousands of free images give the same few of these replies
 _V1 = 1  # what OSDs of 16.2 put there, whatever the client spoke
 
 
@@ -141,12 +143,19 @@ def decode_info(data: bytes) -> LockInfo:
     Raises:
         MalformedReply: it is cut, has an unknown format, or names a holder in a way that cannot be read.
     """
+    return _decode_brief(data) if len(data) <= _BRIEF else _decode_info(data)
+
+
+def _decode_info(data: bytes) -> LockInfo:
     body, whole = _outer(data, "the reply to get_info")
     count = body.u32("the number of lockers")
     lockers = tuple(_read_locker(body) for _ in range(count))
     info = LockInfo(_read_kind(body), body.text("the tag"), lockers)
     whole.end()
     return info
+
+
+_decode_brief = lru_cache(maxsize=64)(_decode_info)
 
 
 def encode_names(names: tuple[str, ...]) -> bytes:

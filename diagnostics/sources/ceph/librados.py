@@ -5,30 +5,34 @@ their bindings and can hang for ever, so every connection carries the three conf
 that they do not cover are given up on.
 """
 
-import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from diagnostics.facts.ceph import Address
 from diagnostics.sources import CouldNotLook
+from diagnostics.sources.ceph.calls import ENOTCONN, ETIMEDOUT, Calls
 from diagnostics.sources.ceph.rados import RadosError
+from diagnostics.sources.ceph.threads import on_each
 
-T = TypeVar("T")
-
-EIO, ENOENT, EACCES, EINVAL, ERANGE, ETIMEDOUT, EFBIG = 5, 2, 13, 22, 34, 110, 27
-REPLY_SIZES = (8192, 131_072, 2_097_152)
+EIO, ENOENT, EACCES, EINVAL, ERANGE, EFBIG = 5, 2, 13, 22, 34, 27
+REPLY_SIZES = (1024, 65_536, 2_097_152)
 OMAP_PAGE = 1000
 READ_SIZE = 65_536
 MOST_READ = 16 * 1024 * 1024
-WORKERS = 16
+AT_ONCE, MOST_AT_ONCE = 32, 512
+"""How many calls of a batch are under way at a time, and how many where they all wait for an OSD that is silent.
+
+librados itself holds back more than 1024 (`objecter_inflight_ops`).
+"""
+SILENT = 32
+"""After so many calls of a batch without an answer, and none with one, the rest are not tried."""
 
 
 class CephConfError(CouldNotLook):
@@ -41,12 +45,15 @@ class BindingMissing(CouldNotLook):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long Ceph may take, in seconds: to connect, for a monitor's answer, for an OSD's, for a batch of calls."""
+    """How long Ceph may take, in seconds: to connect, for a monitor's answer, for an OSD's, to begin a batch of calls.
+
+    A batch of 10,000 takes a second. A slow one must leave time for the other pools of a scan, which has a minute.
+    """
 
     mount: int = 5
     mon: int = 10
     osd: int = 10
-    batch: int = 60
+    batch: int = 25
 
     @property
     def conf(self) -> dict[str, str]:
@@ -60,16 +67,40 @@ class Timeouts:
         }
 
 
+@dataclass
+class _Heard:
+    """Whether anything was heard of the calls of a batch. Threads count without a lock: about right is enough."""
+
+    answered: bool = False
+    time_outs: int = 0
+
+    def note(self, answered: bool) -> None:
+        if not answered:
+            self.time_outs += 1
+        elif not self.answered:
+            self.answered = True
+
+    @property
+    def silence(self) -> bool:
+        return self.time_outs >= SILENT and not self.answered
+
+
 class LibRados:
-    """A connection to a real cluster; the Rados protocol says what each method promises. Threads may share it."""
+    """A connection to a real cluster; the Rados protocol says what each method promises. Threads may share it.
+
+    It mends itself: after Ceph was away, the same connection works again. Only a fenced client (errno 108) stays so.
+    """
 
     def __init__(self, conffile: str | Path, user: str = "client.admin", timeouts: Timeouts | None = None) -> None:
         self._conffile = Path(conffile)
         self._user = user if user.startswith("client.") else f"client.{user}"
         self._timeouts = timeouts or Timeouts()
         self._cluster: Any = None
+        self._errors: tuple[type[Exception], ...] = ()
         self._ioctxs: dict[tuple[str, str], Any] = {}
-        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._left: list[object] = []
+        self._calls = Calls()
 
     def connect(self) -> "LibRados":
         """Connect, and return this connection.
@@ -80,7 +111,8 @@ class LibRados:
             CouldNotLook: no monitor answers, or the key is refused.
         """
         _check_readable(self._conffile)
-        rados, _ = _binding("rados"), _binding("rbd")
+        rados, rbd = _binding("rados"), _binding("rbd")
+        self._errors = (rados.Error, rbd.Error)
         try:
             cluster = rados.Rados(name=self._user, conffile=str(self._conffile), conf=self._timeouts.conf)
         except rados.Error as error:
@@ -95,6 +127,7 @@ class LibRados:
             cluster.shutdown()
             self._say_why(_errno(error), monitors)
         self._cluster = cluster
+        self._calls.open()
         return self
 
     def _say_why(self, errno: int, monitors: str) -> NoReturn:
@@ -114,19 +147,19 @@ class LibRados:
     @property
     def fsid(self) -> str:
         """The cluster's id."""
-        with _translated("asking for the cluster's id"):
-            return str(self._connected().get_fsid())
+        with self._call("asking for the cluster's id") as cluster:
+            return str(cluster.get_fsid())
 
     @property
     def client(self) -> str:
         """Our own client: `client.N`."""
-        with _translated("asking for our own client"):
-            return f"client.{self._connected().get_instance_id()}"
+        with self._call("asking for our own client") as cluster:
+            return f"client.{cluster.get_instance_id()}"
 
     def own_ips(self) -> tuple[str, ...]:
         """The IPs that Ceph sees us at."""
-        with _translated("asking for our own address"):
-            text = str(self._connected().get_addrs())
+        with self._call("asking for our own address") as cluster:
+            text = str(cluster.get_addrs())
         try:
             return tuple(dict.fromkeys(Address.parse(one).ip for one in _addresses(text)))
         except ValueError:
@@ -134,15 +167,14 @@ class LibRados:
 
     def pools(self) -> tuple[str, ...]:
         """Names of all pools."""
-        with _translated("listing pools"):
-            return tuple(self._connected().list_pools())
+        with self._call("listing pools") as cluster:
+            return tuple(cluster.list_pools())
 
     def omap(self, pool: str, namespace: str, oid: str, prefix: str) -> dict[str, bytes]:
         """All omap entries of an object whose keys begin with `prefix`."""
-        ioctx = self._ioctx(pool, namespace)
         found: dict[str, bytes] = {}
         last = ""
-        with _translated(f"reading the omap of {oid}"):
+        with self._pool_call(pool, namespace, f"reading the omap of {oid}") as ioctx:
             while page := self._omap_page(ioctx, oid, last, prefix):
                 found |= page
                 last = max(page)
@@ -157,9 +189,8 @@ class LibRados:
 
     def read(self, pool: str, namespace: str, oid: str) -> bytes:
         """The data of an object, at most 16 MiB."""
-        ioctx = self._ioctx(pool, namespace)
         data = b""
-        with _translated(f"reading {oid}"):
+        with self._pool_call(pool, namespace, f"reading {oid}") as ioctx:
             while part := ioctx.read(oid, READ_SIZE, len(data)):
                 data += part
                 if len(data) > MOST_READ:
@@ -168,47 +199,54 @@ class LibRados:
 
     def execute(self, pool: str, namespace: str, oid: str, cls: str, method: str, data: bytes) -> bytes:
         """Call a method of an object class; the room for its reply grows as needed, up to 2 MiB."""
-        ioctx = self._ioctx(pool, namespace)
-        for size in REPLY_SIZES:
+        with self._pool_call(pool, namespace, f"{cls}.{method} on {oid}") as ioctx:
+            return self._execute(ioctx, oid, cls, method, data)
+
+    def _execute(self, ioctx: Any, oid: str, cls: str, method: str, data: bytes) -> bytes:
+        for size in REPLY_SIZES[:-1]:
             try:
-                with _translated(f"{cls}.{method} on {oid}"):
-                    return bytes(ioctx.execute(oid, cls, method, data, size)[1])
-            except RadosError as error:
-                if error.errno != ERANGE or size == REPLY_SIZES[-1]:
+                return ioctx.execute(oid, cls, method, data, size)[1]  # type: ignore[no-any-return]
+            except self._errors as error:
+                if _errno(error) != ERANGE:
                     raise
-        raise AssertionError("unreachable: the last size either returns or raises")
+        return ioctx.execute(oid, cls, method, data, REPLY_SIZES[-1])[1]  # type: ignore[no-any-return]
 
     def execute_each(
         self, pool: str, namespace: str, oids: Sequence[str], cls: str, method: str, data: bytes
     ) -> list[bytes | RadosError]:
         """The same call on many objects, in threads.
 
-        Not with aio_execute, although it is a little faster: where a reply is longer than its buffer, librados 16.2
-        writes past the end of it and the process dies, and how long the list of lockers is, others decide.
+        Not with aio_execute: where a reply is longer than its buffer, librados 16.2 writes past the end of it and the
+        process dies, and how long the list of lockers is, others decide. It also calls back into Python for each reply,
+        which takes longer than what these threads do.
         """
-        late = RadosError(ETIMEDOUT, f"not asked within the {self._timeouts.batch} s that the whole batch may take")
-        answers: list[bytes | RadosError] = [late] * len(oids)
+        late = f"{cls}.{method}: not asked within the {self._timeouts.batch} s that the whole batch may take"
         ends = monotonic() + self._timeouts.batch
-        turn = itertools.count()
+        heard = _Heard()
 
-        def work(_: int) -> None:
-            while (index := next(turn)) < len(oids) and monotonic() < ends:
-                try:
-                    answers[index] = self.execute(pool, namespace, oids[index], cls, method, data)
-                except RadosError as error:
-                    answers[index] = error
+        def work(oid: str) -> bytes | RadosError:
+            if not self._calls.are_open:
+                return RadosError(ENOTCONN, "the connection to Ceph was closed meanwhile")
+            if monotonic() >= ends:
+                return RadosError(ETIMEDOUT, late)
+            if heard.silence:
+                return RadosError(ETIMEDOUT, f"{cls}.{method}: not asked, as none of {SILENT} others was answered")
+            try:
+                reply = self._execute(ioctx, oid, cls, method, data)
+            except self._errors as error:
+                errno = _errno(error)
+                heard.note(errno != ETIMEDOUT)
+                return RadosError(errno, f"{cls}.{method} failed")
+            heard.note(True)
+            return reply
 
-        if oids:
-            workers = min(WORKERS, len(oids))
-            with ThreadPoolExecutor(workers, "rados") as threads:
-                list(threads.map(work, range(workers)))
-        return answers
+        with self._pool_call(pool, namespace, f"{cls}.{method}") as ioctx:
+            return on_each(work, oids, AT_ONCE, MOST_AT_ONCE)
 
     def watchers(self, pool: str, namespace: str, image: str, image_id: str | None = None) -> list[tuple[int, str]]:
         """Who watches an image's header. It is opened read-only: opened for writing, we would be a watcher too."""
-        ioctx = self._ioctx(pool, namespace)
         rbd = _binding("rbd")
-        with _translated(f"reading the watchers of image {image}"):
+        with self._pool_call(pool, namespace, f"reading the watchers of image {image}") as ioctx:
             opened = (
                 rbd.Image(ioctx, image_id=image_id, read_only=True)
                 if image_id
@@ -220,9 +258,9 @@ class LibRados:
     def mon(self, command: Mapping[str, object], mon: str | None = None) -> bytes:
         """Send a command to the monitors, or to the one named `mon`."""
         text = json.dumps({"format": "json", **command})
-        with _translated(f"the monitor command {command.get('prefix')!r}"):
+        with self._call(f"the monitor command {command.get('prefix')!r}") as cluster:
             target = (mon,) if mon else ()
-            result, output, message = self._connected().mon_command(text, b"", 0, *target)
+            result, output, message = cluster.mon_command(text, b"", 0, *target)
         if result:
             asked = f"{command.get('prefix')!r}" + (f" of mon.{mon}" if mon else "")
             raise RadosError(abs(result), f"the monitor command {asked}: {message or 'no answer'}")
@@ -230,42 +268,59 @@ class LibRados:
 
     def wait_for_map(self) -> None:
         """Return once this client has the newest OSD map. librados would wait for ever; here it is given up on."""
-        cluster = self._connected()
 
         def wait() -> None:
-            with _translated("waiting for the newest OSD map"):
+            with self._call("waiting for the newest OSD map") as cluster:
                 cluster.wait_for_latest_osdmap()
 
-        _given_up_after(self._timeouts.mon, wait, "waiting for the newest OSD map")
+        self._calls.given_up_after(self._timeouts.mon, wait, "waiting for the newest OSD map")
 
     def close(self) -> None:
-        """End the connection. Closing twice does no harm."""
-        with self._lock:
-            ioctxs, cluster = list(self._ioctxs.values()), self._cluster
-            self._ioctxs, self._cluster = {}, None
-        for ioctx in ioctxs:
+        """End the connection, once the calls that are under way have ended; no new one begins. Twice does no harm.
+
+        Where a call does not end within its time-outs, the connection is left to it: librados frees what the call
+        works with, and the process would die.
+        """
+        ended = self._calls.end(self._timeouts.mon + self._timeouts.osd)
+        with self._opening:
+            ioctxs, self._ioctxs = self._ioctxs, {}
+            cluster, self._cluster = self._cluster, None
+        if not ended:
+            self._left.append((cluster, ioctxs))
+            return
+        for ioctx in ioctxs.values():
             ioctx.close()
         if cluster is not None:
             cluster.shutdown()
 
-    def _connected(self) -> Any:
-        if self._cluster is None:
-            raise RadosError(107, "the connection to Ceph is not open")
-        return self._cluster
+    @contextmanager
+    def _call(self, doing: str) -> Iterator[Any]:
+        """The connection for one call, which keeps it from being closed and whose errors become RadosError."""
+        with self._calls.one():
+            try:
+                yield self._cluster
+            except self._errors as error:
+                raise RadosError(_errno(error), f"{doing} failed") from None
+
+    @contextmanager
+    def _pool_call(self, pool: str, namespace: str, doing: str) -> Iterator[Any]:
+        """The way into a pool, for one call."""
+        with self._call(doing):
+            yield self._ioctx(pool, namespace)
 
     def _ioctx(self, pool: str, namespace: str) -> Any:
         """The way into a pool. For a pool that it does not know, librados waits for a newer map, for ever."""
-        cluster = self._connected()
 
         def open_pool() -> Any:
-            with _translated(f"opening pool {pool}"):
+            with self._call(f"opening pool {pool}") as cluster:
                 ioctx = cluster.open_ioctx(pool)
                 ioctx.set_namespace(namespace)
                 return ioctx
 
-        with self._lock:
+        with self._opening:
             if (pool, namespace) not in self._ioctxs:
-                self._ioctxs[pool, namespace] = _given_up_after(self._timeouts.mon, open_pool, f"opening pool {pool}")
+                opened = self._calls.given_up_after(self._timeouts.mon, open_pool, f"opening pool {pool}")
+                self._ioctxs[pool, namespace] = opened
             return self._ioctxs[pool, namespace]
 
 
@@ -305,36 +360,6 @@ def _binding(name: str) -> ModuleType:
 def _errno(error: Exception) -> int:
     """The errno of a binding's exception, EIO where it has none (a wrong state of its own object)."""
     return abs(int(getattr(error, "errno", None) or EIO))
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """Turn whatever the bindings raise into RadosError."""
-    rados, rbd = _binding("rados"), _binding("rbd")
-    try:
-        yield
-    except (rados.Error, rbd.Error) as error:
-        raise RadosError(_errno(error), f"{doing} failed") from None
-
-
-def _given_up_after(seconds: int, call: Callable[[], T], doing: str) -> T:
-    """Run a call that nothing else bounds. Its thread is left behind where it does not end, as a daemon."""
-    answers: list[T | RadosError] = []
-
-    def run() -> None:
-        try:
-            answers.append(call())
-        except RadosError as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=run, name="rados-wait", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not answers:
-        raise RadosError(ETIMEDOUT, f"{doing} took longer than {seconds} s")
-    if isinstance(answers[0], RadosError):
-        raise answers[0]
-    return answers[0]
 
 
 def _addresses(text: str) -> list[str]:

@@ -4,11 +4,11 @@ Only a locked image is looked at closer. What cannot be read becomes a problem o
 can; an image is never left out in silence, and never called free because its reply was cut.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from diagnostics.facts.ceph import (
-    Address,
     Image,
     ImageSpec,
     LockedImage,
@@ -20,32 +20,17 @@ from diagnostics.facts.ceph import (
 from diagnostics.model import quoted
 from diagnostics.sources.ceph import cls_lock, mon_answers, rbd_objects
 from diagnostics.sources.ceph.cls_lock import LockInfo, LockKind
+from diagnostics.sources.ceph.images import Found, ImageReader, hint, watchers_of
 from diagnostics.sources.ceph.rados import Rados, RadosError
+from diagnostics.sources.ceph.threads import on_each
 from diagnostics.sources.ceph.wire import MalformedReply
 
 ENOENT, ETIMEDOUT = 2, 110
-OUR_OWN_TROUBLE = frozenset({107, 108})
 NAMED_IN_A_PROBLEM = 3
+OPENED_AT_ONCE = 16
 TOO_LATE = "Ceph took too long over what came before; check `ceph health`, or ask for this pool alone with --pool"
 UNREAD = "unread"
 """The trait of an image of which it could not be read whether it has any: as forbidding as they are."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An image that a pool lists. Its id is "" for format 1."""
-
-    spec: ImageSpec
-    id: str
-    trashed: bool = False
-
-    @property
-    def format(self) -> int:
-        return 2 if self.id else 1
-
-    @property
-    def header(self) -> str:
-        return rbd_objects.header_object(self.id) if self.id else rbd_objects.old_header_object(self.spec.name)
 
 
 @dataclass
@@ -65,6 +50,7 @@ class LockReader:
     users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
     _mirrored: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     _mons_silent: bool = False
+    _asking: threading.Lock = field(default_factory=threading.Lock)
 
     def result(self) -> Locks:
         """What was read so far."""
@@ -90,10 +76,14 @@ class LockReader:
             try:
                 inside = ("", *rbd_objects.decode_namespaces(self._omap(pool, "", rbd_objects.NAMESPACES, "name_")))
                 for namespace in inside:
-                    if not namespaces or namespace in namespaces:
-                        self._scan(pool, namespace)
+                    if namespaces and namespace not in namespaces:
+                        continue
+                    if self.late():
+                        self._problem(pool, f"namespace {namespace!r} was not looked at: {TOO_LATE}")
+                        continue
+                    self._scan(pool, namespace)
             except (RadosError, MalformedReply) as error:
-                self._problem(pool, f"the pool's images could not be listed: {_hint(error)}")
+                self._problem(pool, f"the pool's images could not be listed: {hint(error)}")
 
     def look_at(self, specs: Sequence[ImageSpec]) -> None:
         """Look at these images only, whatever pools are configured."""
@@ -102,10 +92,10 @@ class LockReader:
                 self._problem(spec.pool, f"image {spec} was not looked at: {TOO_LATE}")
                 continue
             try:
-                found = self._find(spec)
+                found = ImageReader(self.rados).find(spec)
                 info = self._info(found) if found else None
             except (RadosError, MalformedReply) as error:
-                self._problem(spec.pool, f"image {spec}: {_hint(error)}")
+                self._problem(spec.pool, f"image {spec}: {hint(error)}")
                 continue
             if found is None or info is None:
                 self.absent.append(spec)
@@ -137,16 +127,16 @@ class LockReader:
                 raise
             return None
 
-    def _trash(self, pool: str, namespace: str) -> list[_Found]:
+    def _trash(self, pool: str, namespace: str) -> list[Found]:
         entries = rbd_objects.decode_trash(self._omap(pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
-        return [_Found(ImageSpec(pool, namespace, entry.name), entry.id, trashed=True) for entry in entries]
+        return [Found(ImageSpec(pool, namespace, entry.name), entry.id, trashed=True) for entry in entries]
 
-    def _listed(self, pool: str, namespace: str) -> list[_Found]:
+    def _listed(self, pool: str, namespace: str) -> list[Found]:
         names = rbd_objects.decode_directory(self._omap(pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY))
         data = self._read(ImageSpec(pool, namespace, ""), rbd_objects.DIRECTORY)
         old = rbd_objects.decode_old_directory(data or b"")
         named = [*names.items(), *((name, "") for name in old)]
-        return [_Found(ImageSpec(pool, namespace, name), image_id) for name, image_id in named]
+        return [Found(ImageSpec(pool, namespace, name), image_id) for name, image_id in named]
 
     def _scan(self, pool: str, namespace: str) -> None:
         listed = self._listed(pool, namespace)
@@ -155,37 +145,27 @@ class LockReader:
             pool, namespace, [one.header for one in found], cls_lock.CLASS, "get_info", cls_lock.encode_get_info()
         )
         failed: dict[str, list[str]] = {}
-        locked = 0
+        locked: list[tuple[Found, LockInfo]] = []
         for one, reply in zip(found, replies, strict=True):
             try:
                 info = _decoded(reply)
             except MalformedReply as error:
-                self._problem(pool, f"image {one.spec}: {_hint(error)}")
+                self._problem(pool, f"image {one.spec}: {hint(error)}")
                 continue
             except RadosError as error:
-                failed.setdefault(_hint(error), []).append(str(one.spec))
+                failed.setdefault(hint(error), []).append(str(one.spec))
                 continue
             if info and info.lockers:
-                locked += 1
-                self.images.append(self._locked(one, info))
+                locked.append((one, info))
         for why, names in failed.items():
             some = quoted(names[:NAMED_IN_A_PROBLEM])
             more = f" and {len(names) - NAMED_IN_A_PROBLEM} more" if len(names) > NAMED_IN_A_PROBLEM else ""
             self._problem(pool, f"the lock of {some}{more} could not be read: {why}")
         if not found or sum(map(len, failed.values())) < len(found):
-            self.pools.append(PoolScan(pool, namespace, len(listed), locked))
+            self.pools.append(PoolScan(pool, namespace, len(listed), len(locked)))
+        self.images += on_each(lambda pair: self._locked(*pair), locked, OPENED_AT_ONCE)
 
-    def _find(self, spec: ImageSpec) -> _Found | None:
-        """Where the image with this name has its header: by its id, as format 1, or in the trash."""
-        data = self._read(spec, rbd_objects.id_object(spec.name))
-        if data is not None:
-            return _Found(spec, rbd_objects.decode_id(data, rbd_objects.id_object(spec.name)))
-        old = _Found(spec, "")
-        if self._info(old) is not None:
-            return old
-        return next((one for one in self._trash(spec.pool, spec.namespace) if one.spec == spec), None)
-
-    def _info(self, found: _Found) -> LockInfo | None:
+    def _info(self, found: Found) -> LockInfo | None:
         """The lock on an image's header, None where there is no such header."""
         spec, request = found.spec, cls_lock.encode_get_info()
         try:
@@ -196,39 +176,43 @@ class LockReader:
             reply = error
         return _decoded(reply)
 
-    def _locked(self, found: _Found, info: LockInfo) -> LockedImage:
+    def _locked(self, found: Found, info: LockInfo) -> LockedImage:
         spec = found.spec
         image = Image(self.rados.fsid, spec.pool, spec.namespace, spec.name, found.format, found.header)
-        watchers, unseen = self._watchers(found)
-        pg, primary = self._placement(found)
         exclusive = info.kind in (LockKind.EXCLUSIVE, LockKind.EXCLUSIVE_EPHEMERAL)
-        return LockedImage(image, exclusive, info.tag, info.lockers, watchers, unseen, pg, primary, self._traits(found))
+        if self.late():  # the lock is known, and nothing else of it can be by now
+            unseen = f"the watchers of {spec} were not looked at: {TOO_LATE}"
+            traits = ("trashed", UNREAD) if found.trashed else (UNREAD,)
+            return LockedImage(image, exclusive, info.tag, info.lockers, None, unseen, traits=traits)
+        watchers, reason = self._watchers(found)
+        pg, primary = self._placement(found)
+        return LockedImage(image, exclusive, info.tag, info.lockers, watchers, reason, pg, primary, self._traits(found))
 
-    def _watchers(self, found: _Found) -> tuple[tuple[Watcher, ...] | None, str | None]:
+    def _watchers(self, found: Found) -> tuple[tuple[Watcher, ...] | None, str | None]:
         spec = found.spec
         try:
-            listed = self.rados.watchers(spec.pool, spec.namespace, spec.name, found.id if found.trashed else None)
-            return tuple(Watcher(f"client.{number}", Address.parse(text)) for number, text in listed), None
+            return watchers_of(self.rados, found), None
         except RadosError as error:
-            return None, f"the watchers of {spec} could not be read: {_hint(error)}"
+            return None, f"the watchers of {spec} could not be read: {hint(error)}"
         except ValueError as error:
             return None, f"a watcher of {spec} has an address that cannot be read: {error}"
 
-    def _placement(self, found: _Found) -> tuple[str | None, int | None]:
+    def _placement(self, found: Found) -> tuple[str | None, int | None]:
         where = {"pool": found.spec.pool, "object": found.header}
         if found.spec.namespace:
             where["nspace"] = found.spec.namespace
-        if self._mons_silent:  # each further image would wait for nothing as long again
-            return None, None
-        try:
-            return mon_answers.read_placement(self.rados.mon({"prefix": "osd map", **where}))
-        except RadosError as error:
-            self._mons_silent = error.errno == ETIMEDOUT
-            return None, None
-        except MalformedReply:
-            return None, None
+        with self._asking:
+            if self._mons_silent:  # each further image would wait for nothing as long again
+                return None, None
+            try:
+                return mon_answers.read_placement(self.rados.mon({"prefix": "osd map", **where}))
+            except RadosError as error:
+                self._mons_silent = error.errno == ETIMEDOUT
+                return None, None
+            except MalformedReply:
+                return None, None
 
-    def _traits(self, found: _Found) -> tuple[str, ...]:
+    def _traits(self, found: Found) -> tuple[str, ...]:
         spec = found.spec
         traits = ["trashed"] if found.trashed else []
         try:
@@ -237,7 +221,7 @@ class LockReader:
             if self._is_migrating(found):
                 traits.append("migrating")
         except (RadosError, MalformedReply) as error:
-            self._problem(spec.pool, f"whether image {spec} is mirrored or migrating could not be read: {_hint(error)}")
+            self._problem(spec.pool, f"whether image {spec} is mirrored or migrating could not be read: {hint(error)}")
             traits.append(UNREAD)
         return tuple(traits)
 
@@ -247,7 +231,7 @@ class LockReader:
             self._mirrored[pool, namespace] = rbd_objects.decode_mirrored(omap)
         return self._mirrored[pool, namespace]
 
-    def _is_migrating(self, found: _Found) -> bool:
+    def _is_migrating(self, found: Found) -> bool:
         spec = found.spec
         if found.format == 1:
             return (self._read(spec, found.header) or b"").startswith(rbd_objects.MIGRATING_FORMAT_1)
@@ -263,21 +247,3 @@ def _decoded(reply: bytes | RadosError) -> LockInfo | None:
             return None
         raise reply
     return cls_lock.decode_info(reply)
-
-
-def _hint(error: RadosError | MalformedReply) -> str:
-    """What went wrong and the reader's next move.
-
-    Raises:
-        RadosError: we ourselves are fenced or cut off, so no pool and no image is to blame.
-    """
-    if isinstance(error, MalformedReply):
-        return f"{error}; look again, and if it stays so, look by hand with `rbd lock ls`"
-    if error.errno in OUR_OWN_TROUBLE:
-        raise error
-    moves = {
-        1: "give the cephx user the caps osd 'profile rbd-read-only'",
-        13: "give the cephx user the caps mon 'allow r' and osd 'profile rbd-read-only'",
-        110: "check `ceph health` for inactive placement groups and for OSDs that are down",
-    }
-    return f"{error}; {moves.get(error.errno, 'check `ceph health`')}"

@@ -5,6 +5,7 @@ not make sense is an error, never an empty list: no session and no fence are wha
 """
 
 import ipaddress
+import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
@@ -118,16 +119,17 @@ def read_sessions(answer: bytes, mon: str, own: str = "") -> tuple[Session, ...]
         MalformedReply: the answer makes no sense, or an open session in it has no address: it could be anybody's.
     """
     found: dict[Session, None] = {}
-    for row in _decode(answer, tuple[_SessionRow, ...], "sessions"):
+    for row in decode(answer, tuple[_SessionRow, ...], "sessions"):
         if not row.open or row.con_type == "mon" or own in (row.name, f"client.{row.global_id}"):
             continue
-        ip = next(_ips([row.socket_addr.addr, *(one.addr for one in row.addrs.addrvec)]), None)
-        if ip is None:
+        # Where a session comes from and what its client calls its own may differ (NAT): a holder may be known by either.
+        ips = dict.fromkeys(_ips([row.socket_addr.addr, *(one.addr for one in row.addrs.addrvec)]))
+        if not ips:
             raise MalformedReply(f"a session of {row.entity_name or row.name} has no address that can be read")
         number = row.name.removeprefix("client.")
-        for client in (str(row.global_id), number if row.name.startswith("client.") and number.isdigit() else ""):
-            if client:
-                found[Session(row.entity_name, f"client.{client}", ip, mon)] = None
+        clients = (str(row.global_id), number if row.name.startswith("client.") and number.isdigit() else "")
+        for client, ip in itertools.product(filter(None, clients), ips):
+            found[Session(row.entity_name, f"client.{client}", ip, mon)] = None
     return tuple(found)
 
 
@@ -137,7 +139,7 @@ def read_osds(answer: bytes) -> OsdFacts:
     Raises:
         MalformedReply: it makes no sense, or a fence in it cannot be read.
     """
-    dump = _decode(answer, _OsdDump, "osd dump")
+    dump = decode(answer, _OsdDump, "osd dump")
     listed = dump.blocklist if dump.blocklist is not None else dump.blacklist  # the key's name before 16
     if listed is None:
         raise MalformedReply("the answer to 'osd dump' has no blocklist")
@@ -156,7 +158,7 @@ def read_osds(answer: bytes) -> OsdFacts:
 
 def read_mons(answer: bytes) -> tuple[tuple[str, ...], tuple[Daemon, ...]]:
     """The names of the monitors, and where they are, from `mon dump`."""
-    mons = _decode(answer, _MonDump, "mon dump").mons
+    mons = decode(answer, _MonDump, "mon dump").mons
     if not mons:
         raise MalformedReply("the answer to 'mon dump' names no monitor")
     daemons = [daemon for mon in mons for daemon in _daemons(f"mon.{mon.name}", [mon.public_addrs], [mon.addr])]
@@ -165,12 +167,12 @@ def read_mons(answer: bytes) -> tuple[tuple[str, ...], tuple[Daemon, ...]]:
 
 def read_health(answer: bytes) -> str:
     """The cluster's overall health from `health`: HEALTH_OK, HEALTH_WARN or HEALTH_ERR."""
-    return _decode(answer, _Health, "health").status
+    return decode(answer, _Health, "health").status
 
 
 def read_mgr(answer: bytes) -> tuple[Daemon, ...]:
     """Where the active manager is, from `mgr dump`; none is active in a cluster without one."""
-    mgr = _decode(answer, _MgrDump, "mgr dump")
+    mgr = decode(answer, _MgrDump, "mgr dump")
     if not mgr.active_name:
         return ()
     return _distinct(_daemons(f"mgr.{mgr.active_name}", [mgr.active_addrs], [mgr.active_addr]))
@@ -178,21 +180,26 @@ def read_mgr(answer: bytes) -> tuple[Daemon, ...]:
 
 def read_mds(answer: bytes) -> tuple[Daemon, ...]:
     """Where the metadata servers are, active and standing by, from `fs dump`."""
-    dump = _decode(answer, _FsDump, "fs dump")
+    dump = decode(answer, _FsDump, "fs dump")
     servers = [*dump.standbys, *(mds for fs in dump.filesystems for mds in fs.mdsmap.info.values())]
     return _distinct(d for mds in servers for d in _daemons(f"mds.{mds.name}", [mds.addrs], [mds.addr]))
 
 
 def read_placement(answer: bytes) -> tuple[str, int | None]:
     """An object's placement group and its acting primary OSD, from `osd map`. None: the group has no primary now."""
-    placement = _decode(answer, _Placement, "osd map")
+    placement = decode(answer, _Placement, "osd map")
     return placement.pgid, placement.acting_primary if placement.acting_primary >= 0 else None
 
 
-def _decode(answer: bytes, shape: type[T], command: str) -> T:
+def decode(answer: bytes, shape: type[T], command: str) -> T:
+    """Read an answer in JSON; fields that `shape` does not name are skipped.
+
+    Raises:
+        MalformedReply: it is no JSON, or not of that shape.
+    """
     try:
         return msgspec.json.decode(answer, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # RecursionError: nested too deeply
         raise MalformedReply(f"the answer to {command!r} makes no sense ({error})") from None
 
 

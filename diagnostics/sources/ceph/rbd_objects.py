@@ -20,6 +20,11 @@ TRASH_KEY = "id_"
 MIRRORED_IMAGE_KEY = "image_"
 FEATURES_KEY = "features"
 
+FEATURES = (
+    "layering", "striping", "exclusive-lock", "object-map", "fast-diff", "deep-flatten", "journaling", "data-pool",
+    "operations", "migrating", "non-primary",
+)  # fmt: skip
+"""The features of a format-2 image by their bits, from the lowest, under the rbd command's names."""
 MIGRATING_FEATURE = 1 << 9
 """The bit of the header's `features` that librbd sets on an image while it is migrated."""
 MIGRATING_FORMAT_1 = b"<<< Migrating RBD Image"
@@ -124,3 +129,10 @@ def decode_features(value: bytes) -> int:
     bits = reader.u64("the bits")
     reader.end()
     return bits
+
+
+def feature_names(bits: int) -> tuple[str, ...]:
+    """The names of the features in these bits; one that no release up to 20 knows is named by its bit (`bit 11`)."""
+    return tuple(
+        FEATURES[bit] if bit < len(FEATURES) else f"bit {bit}" for bit in range(bits.bit_length()) if bits >> bit & 1
+    )

@@ -1,30 +1,43 @@
-"""The source of Ceph facts: locks, sessions, and the OSD map with its fences. It reads; it never breaks or fences.
+"""The source of Ceph facts: locks, sessions, the OSD map, the cluster's state, images. It never breaks or fences.
 
 librados blocks, and some of its calls could block for ever. So the calls run in daemon threads of this source's own, a
 few at a time, and each is waited for only so long.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
-from diagnostics.facts import Kind, Snapshot
+import msgspec
+
+from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts.ceph import (
     ALL_LOCKS,
+    FEATURES,
     LOCKS,
     NEIGHBOURS,
     OSDMAP,
+    PLACEMENTS,
     SESSIONS,
+    STATUS,
+    ClusterStatus,
+    ImageFeatures,
     ImageSpec,
     Locks,
     OsdMap,
+    Placements,
+    PoolProblem,
     Session,
     Sessions,
+    VolumeWatchers,
 )
+from diagnostics.facts.holders import NODES, WATCHERS
 from diagnostics.facts.images import images_of, parse_spec
+from diagnostics.facts.kubernetes import VOLUMES
 from diagnostics.sources import CouldNotLook
-from diagnostics.sources.ceph import mon_answers
+from diagnostics.sources.ceph import mon_answers, status_answers
+from diagnostics.sources.ceph.images import ImageReader
 from diagnostics.sources.ceph.locks import LockReader
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.threads import in_daemon_thread
@@ -69,7 +82,7 @@ class CephSource:
 
     def provides(self, kind: Kind[Any]) -> bool:
         """Whether this source reads that kind of fact."""
-        return kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP)
+        return kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP, STATUS, FEATURES, WATCHERS, PLACEMENTS)
 
     async def fetch(
         self,
@@ -77,18 +90,28 @@ class CephSource:
         earlier: Snapshot,
         keep: Callable[[Any], bool] | None = None,  # noqa: ARG002 - only locked images are read, and each matters
     ) -> Any:
-        """Read locks, sessions or the OSD map.
+        """Read one kind of what Ceph knows.
 
         Raises:
             CouldNotLook: no connection, a refusal, no answer in time, or one that makes no sense.
         """
-        if kind is LOCKS:
-            return await self._locks(earlier)
-        if kind is NEIGHBOURS:
-            return await self._in_a_thread(self._walk_all)
+        readers: dict[str, Callable[[Snapshot], Awaitable[Any]]] = {
+            LOCKS.name: self._locks,
+            NEIGHBOURS.name: self._neighbours,
+            FEATURES.name: self._features,
+            WATCHERS.name: self._watchers,
+            PLACEMENTS.name: self._placements,
+        }
+        if kind.name in readers:
+            return await readers[kind.name](earlier)
         if _nothing_on_rbd(earlier):
             raise CouldNotLook("no RBD image is involved, so Ceph was not asked", configured=False)
-        return await self._in_a_thread(_sessions if kind is SESSIONS else _osd_map)
+        of_the_monitors: dict[str, Callable[[Rados], Any]] = {
+            SESSIONS.name: _sessions,
+            OSDMAP.name: _osd_map,
+            STATUS.name: _status,
+        }
+        return await self._in_a_thread(of_the_monitors[kind.name])
 
     async def aclose(self) -> None:
         """End the connection, if there is one."""
@@ -100,21 +123,66 @@ class CephSource:
         subject = earlier.scope.subject
         if subject is None or subject == ALL_LOCKS:
             return await self._in_a_thread(self._walk)
-        if subject.kind == "RBDImage":
-            try:
-                wanted: tuple[ImageSpec, ...] = (parse_spec(subject.name),)
-            except ValueError as error:
-                raise CouldNotLook(str(error)) from None
-        else:
-            wanted = images_of(earlier)
+        wanted = _subjects_images(earlier)
         if not wanted:
+            _require_volumes(earlier)
             return Locks("", ())
         return await self._in_a_thread(lambda rados: self._look_at(rados, wanted))
 
-    def _walk_all(self, rados: Rados) -> Locks:
+    async def _neighbours(self, earlier: Snapshot) -> Locks:
+        """All locks, and who has the unlocked images open that volumes name."""
+        _require_volumes(earlier)
+        return await self._in_a_thread(lambda rados: self._walk_all(rados, images_of(earlier)))
+
+    def _walk_all(self, rados: Rados, named: Sequence[ImageSpec]) -> Locks:
         reader = self._reader(rados)
         reader.walk((), ())
-        return reader.result()
+        locks = reader.result()
+        locked = {one.image.spec for one in locks.images}
+        unlocked = [spec for spec in dict.fromkeys(named) if str(spec) not in locked]
+        seen = ImageReader(rados, reader.late).watchers(unlocked)
+        told = seen.watchers.keys() | seen.unread.keys()
+        problems = [
+            PoolProblem(spec.pool, f"who has image {spec} open could not be read: {seen.unread[str(spec)]}")
+            for spec in unlocked if str(spec) in seen.unread
+        ]  # fmt: skip
+        return msgspec.structs.replace(
+            locks,
+            problems=(*locks.problems, *problems),
+            absent=tuple(spec for spec in unlocked if str(spec) not in told),
+            free=tuple(spec for spec in unlocked if str(spec) in seen.watchers),
+            users=seen.watchers,
+        )
+
+    async def _features(self, earlier: Snapshot) -> ImageFeatures:
+        named = _named(earlier)
+        return await self._in_a_thread(lambda rados: self._images(rados).features(named)) if named else ImageFeatures()
+
+    async def _watchers(self, earlier: Snapshot) -> VolumeWatchers:
+        """Who has the other images open. That is asked only in a scan, and while the client of a node may be cut off."""
+        if earlier.scope.subject is not None:
+            return VolumeWatchers()
+        nodes = earlier[NODES]
+        if isinstance(nodes, NotSeen):
+            raise CouldNotLook(f"which nodes are not Ready is not known: {nodes.reason}", configured=nodes.configured)
+        if all(node.is_ready for node in nodes.full):
+            return VolumeWatchers()
+        locks = earlier.seen(LOCKS)
+        told = {*locks.users, *(one.image.spec for one in locks.images)} if locks else set()
+        others = [spec for spec in _named(earlier) if str(spec) not in told]
+        return (
+            await self._in_a_thread(lambda rados: self._images(rados).watchers(others)) if others else VolumeWatchers()
+        )
+
+    async def _placements(self, earlier: Snapshot) -> Placements:
+        """Where the headers lie. That is asked only while Ceph may have placement groups that serve nothing."""
+        status = earlier[STATUS]
+        if isinstance(status, NotSeen):
+            raise CouldNotLook(f"what ails Ceph is not known: {status.reason}", configured=status.configured)
+        named = _named(earlier) if status_answers.may_lack_service(status) else ()
+        if not named:
+            return Placements()
+        return await self._in_a_thread(lambda rados: self._images(rados).placements(named, status.inactive.keys()))
 
     def _walk(self, rados: Rados) -> Locks:
         reader = self._reader(rados)
@@ -130,6 +198,9 @@ class CephSource:
         """A reader that ends by itself before it is given up, so that what it has seen is not lost."""
         ends = self._clock() + self._patience / 2
         return LockReader(rados, late=lambda: self._clock() > ends)
+
+    def _images(self, rados: Rados) -> ImageReader:
+        return ImageReader(rados, self._reader(rados).late)
 
     def _connected(self) -> Rados:
         """The connection. After a failure nobody tries again for some seconds: each try may take long."""
@@ -179,6 +250,36 @@ class CephSource:
             ) from None
 
 
+def _subjects_images(earlier: Snapshot) -> tuple[ImageSpec, ...]:
+    """The images that the volumes around the subject name, as far as these could be read; for one image, that one."""
+    subject = earlier.scope.subject
+    if subject is None or subject.kind != "RBDImage":
+        return images_of(earlier)
+    try:
+        return (parse_spec(subject.name),)
+    except ValueError as error:
+        raise CouldNotLook(str(error)) from None
+
+
+def _named(earlier: Snapshot) -> tuple[ImageSpec, ...]:
+    """The same, but only if all volumes could be read."""
+    subject = earlier.scope.subject
+    if subject is None or subject.kind != "RBDImage":
+        _require_volumes(earlier)
+    return _subjects_images(earlier)
+
+
+def _require_volumes(earlier: Snapshot) -> None:
+    """Without the volumes nobody knows which images are meant: no image is not the same as none that is known.
+
+    Raises:
+        CouldNotLook: they could not be read.
+    """
+    if isinstance(unseen := earlier[VOLUMES], NotSeen):
+        reason = f"which RBD images are involved is not known: {unseen.reason}"
+        raise CouldNotLook(reason, configured=unseen.configured)
+
+
 def _nothing_on_rbd(earlier: Snapshot) -> bool:
     locks = earlier.seen(LOCKS)
     return earlier.scope.subject is not None and locks is not None and not locks.fsid
@@ -208,6 +309,25 @@ def _osd_map(rados: Rados) -> OsdMap:
     mds = mon_answers.read_mds(rados.mon({"prefix": "fs dump"}))
     health = mon_answers.read_health(rados.mon({"prefix": "health"}))
     return OsdMap(osds.fsid, osds.flags, osds.fences, (*osds.daemons, *mons, *mgr, *mds), rados.own_ips(), health)
+
+
+def _status(rados: Rados) -> ClusterStatus:
+    health, checks = status_answers.read_health(rados.mon({"prefix": "health", "detail": "detail"}))
+    mons, quorum = status_answers.read_quorum(rados.mon({"prefix": "quorum_status"}))
+    mgr = status_answers.read_active_mgr(rados.mon({"prefix": "mgr dump"}))
+    osds = rados.mon({"prefix": "osd dump"})
+    return ClusterStatus(
+        rados.fsid,
+        health,
+        checks,
+        mons,
+        quorum,
+        status_answers.read_osd_states(osds),
+        mgr,
+        status_answers.read_pgs(rados.mon({"prefix": "status"}), mgr),
+        status_answers.inactive_pgs(checks, mgr),
+        status_answers.read_pools(osds, rados.mon({"prefix": "df"}), mgr),
+    )
 
 
 def _could_not_look(error: RadosError) -> CouldNotLook:

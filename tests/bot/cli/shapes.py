@@ -59,6 +59,7 @@ WHY = {
     **FINDING,
     "status": one_of("found", "ok", "unknown"),
     "changes": [{"when": moment, "subject": SUBJECT, "says": str}],
+    "beside": [str],
 }
 # What is healthy, or was not seen, is no finding: it has neither an id nor a severity.
 WHY_NOTHING = {**WHY, "id": str, "severity": maybe(str)}

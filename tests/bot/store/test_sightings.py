@@ -97,6 +97,53 @@ def test_watchers_that_two_processes_saw_are_all_remembered(sightings: Sightings
     assert set(kept(sightings)["p/a"].watched_from) == {"10.0.0.1:0/1", "10.0.0.2:0/2"}
 
 
+def fence(after: float, boot: str, until: float = 3_600) -> Sighting:
+    """A fence over node1 that was seen first so many seconds past T0, and ends at `until`."""
+    at = T0 + timedelta(seconds=after)
+    return Sighting(
+        "fsid", "", "10.0.0.1:0/77 node1", at, boot=boot, last_look=at, until=T0 + timedelta(seconds=until)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_first_looks_at_a_fence_the_earlier_boot_stays_in_either_order(
+    sightings: Sightings, order: tuple[int, int]
+) -> None:
+    """The node rebooted between two looks that knew nothing of each other: the first boot is the one that was fenced."""
+    looks = (fence(0, "boot-1"), fence(40, "boot-2"))
+    for index in order:
+        sightings.keep("here", (), (looks[index],))
+    (kept_one,) = sightings.load("here")
+    assert (kept_one.boot, kept_one.first_seen, kept_one.last_look) == ("boot-1", T0, looks[1].last_look)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_a_fence_that_was_made_anew_the_newer_look_stays_in_either_order(
+    sightings: Sightings, order: tuple[int, int]
+) -> None:
+    looks = (fence(0, "boot-1"), fence(40, "boot-2", until=9_000))
+    for index in order:
+        sightings.keep("here", (), (looks[index],))
+    assert sightings.load("here") == (looks[1],)
+
+
+def test_a_fence_is_kept_beside_the_locks_and_dropped_when_it_is_over(sightings: Sightings) -> None:
+    sightings.keep("here", (), (seen(), fence(0, "boot-1")))
+    loaded = sightings.load("here")
+    assert set(loaded) == {seen(), fence(0, "boot-1")}
+    sightings.keep("here", loaded, (seen(),))
+    assert sightings.load("here") == (seen(),)
+
+
+def test_a_look_that_knew_a_fence_which_another_process_dropped_keeps_its_first_boot(sightings: Sightings) -> None:
+    sightings.keep("here", (), (fence(0, "boot-1"),))
+    loaded = sightings.load("here")
+    sightings.keep("here", loaded, ())
+    later = msgspec.structs.replace(loaded[0], last_look=T0 + timedelta(seconds=50))
+    sightings.keep("here", loaded, (later,))
+    assert sightings.load("here") == (later,)
+
+
 def test_a_database_without_tables_is_one_sentence() -> None:
     engine = create_engine("sqlite://")
     broken = Sightings(engine)

@@ -93,3 +93,20 @@ def test_the_errno_is_found_in_each_notation(text: str, errno: int | None) -> No
 def test_the_type_of_a_mount_is_found_behind_systemd_run_too() -> None:
     assert parse("Mounting arguments: -t xfs -o defaults /dev/sdb /mnt").fstype == "xfs"
     assert parse("Mounting arguments: --description=x --scope -- mount -t nfs4 a:/b /mnt").fstype == "nfs4"
+
+
+@pytest.mark.parametrize("cause", STORAGE)
+def test_a_text_that_a_terminal_broke_keeps_its_cause(cause: str) -> None:
+    text = STORAGE[cause]
+    at = len(text) // 2
+    broken = (
+        f"E0426 03:16:40.169746 1 utils.go:136] GRPC error: rpc error: code = Internal desc = {text[:at]}\n{text[at:]}"
+    )
+    assert classify(broken).cause == cause
+
+
+def test_a_reason_that_only_the_text_gives_is_read() -> None:
+    line = "Warning  FailedMount  2s (x3 over 3s)    kubelet, w-1      MountVolume.SetUp failed"
+    assert parse(line).reason == "FailedMount"
+    assert parse(line, "Log").reason == "FailedMount"
+    assert parse(line, "FailedAttachVolume").reason == "FailedAttachVolume"

@@ -12,9 +12,12 @@ import pytest
 
 from diagnostics import chain
 from diagnostics.catalog import Listed, all_checks
+from diagnostics.facts import in_order
+from diagnostics.facts.ceph import SIGHTINGS
+from diagnostics.facts.kubernetes import Resource
 from diagnostics.model import Finding, Outcome, Status
 from diagnostics.scan import judged
-from tests.diagnostics.recorded import load, look
+from tests.diagnostics.recorded import Gap, but, load, look
 
 ROOT = Path(__file__).parent
 CASES = sorted(path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("*/*/*/facts.yaml"))
@@ -31,6 +34,17 @@ async def test_a_recorded_case_comes_to_what_was_expected(case: str) -> None:
     assert all(ids)
     assert all(finding.severity for finding in outcome.findings)
     assert all(finding.summary for finding in outcome.findings)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "/found_" in case])
+async def test_whatever_is_hidden_from_it_what_was_found_is_never_called_ok(case: str) -> None:
+    listed, world = CHECKS[case.rpartition("/")[0]], load(ROOT / case / "facts.yaml")
+    for kind in in_order(read.kind for read in listed.check.reads):
+        if kind is SIGHTINGS or (isinstance(kind, Resource) and kind.granted_by_choice):
+            continue  # made from the others; and what nobody has to grant
+        hidden = but(world, unseen={**world.unseen, kind.name: Gap("hidden")})
+        outcome = judged(listed, await look(hidden, (*listed.check.reads, *chain.READS)))
+        assert outcome.status is not Status.OK, f"without {kind.name}"
 
 
 @pytest.mark.parametrize("listed", CHECKS.values(), ids=CHECKS)

@@ -161,9 +161,10 @@ def volume(name: str, image: str, claim: tuple[str, str] | None = ("ns", "data")
 
 def test_the_users_of_a_locked_image_are_asked_for_beside_its_claims() -> None:
     volumes = Listing((volume("pv-0", "i0"), volume("pv-9", "i9", ("other", "x")), volume("pv-1", "i1", None)))
-    seen = snapshot(persistentvolumes=volumes)
+    seen = snapshot(subject=ceph.ALL_LOCKS, persistentvolumes=volumes)
     assert [found.metadata.name for found in volumes_of("p/i0", seen)] == ["pv-0"]
     assert list(CLAIM_USERS.requests(seen)) == [List("ns")]
+    assert list(CLAIM_USERS.requests(snapshot(persistentvolumes=volumes))) == [], "a scan has every pod's row already"
     gone = snapshot(
         subject=Subject("RBDImage", None, "p/i9", ""), persistentvolumes=volumes, ceph_locks=ceph.Locks("fsid", ())
     )

@@ -1,5 +1,6 @@
 """An incident's message: the chain from the symptom to the root, what can be done now, and how it goes on."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -150,7 +151,16 @@ def test_what_else_waits_for_the_same_root_is_counted_and_named(story: Story) ->
     assert "and 2 more: billing/ledger-0, billing/ledger-1" in shown(told)
     assert "and 2 more" in told.text
     assert "and 9 more: billing/ledger-0" in shown(sound(incident(made(story, subjects=(own, *others)), None)))
-    assert "more" not in shown(incident(made(story, subjects=(own,)), None))
+    alone = shown(incident(made(story, subjects=(own,)), None))
+    assert not re.search(r"and \d+ more: ", alone)
+
+
+def test_what_else_was_found_on_the_way_is_told_while_the_incident_is_open(story: Story) -> None:
+    answer = msgspec.structs.replace(story.second, beside=("Deployment search/x starts the new pod first",))
+    open_one = shown(sound(incident(msgspec.structs.replace(made(story), answer=answer), None)))
+    assert "*found beside it*: Deployment search/x starts the new pod first" in open_one
+    over = msgspec.structs.replace(made(story), answer=answer, state=IncidentState.RESOLVED)
+    assert "found beside it" not in shown(sound(incident(over, None)))
 
 
 def test_of_a_pod_that_left_only_the_root_is_told_and_nothing_is_planned_for_it(story: Story) -> None:

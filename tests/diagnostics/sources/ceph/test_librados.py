@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from diagnostics.sources import CouldNotLook
-from diagnostics.sources.ceph.librados import BindingMissing, CephConfError, LibRados, Timeouts, connect
+from diagnostics.sources.ceph.librados import (
+    AT_ONCE,
+    SILENT,
+    BindingMissing,
+    CephConfError,
+    LibRados,
+    Timeouts,
+    connect,
+)
 from diagnostics.sources.ceph.rados import RadosError
 
 
@@ -196,7 +204,7 @@ def test_a_reply_that_is_too_long_is_asked_for_again_with_more_room(
 
     monkeypatch.setattr(FakeIoctx, "answer", answer, raising=False)
     assert len(connect(conf).execute("p", "", "oid", "lock", "get_info", b"")) == 100_000
-    assert offered == [8192, 131_072]
+    assert offered == [1024, 65_536, 2_097_152]
 
 
 def test_a_reply_that_is_longer_than_any_room_is_an_error(
@@ -227,6 +235,101 @@ def test_a_batch_that_takes_too_long_says_so_for_those_it_did_not_ask(
     monkeypatch.setattr(FakeIoctx, "answer", lambda *_: b"", raising=False)
     answers = connect(conf, timeouts=Timeouts(batch=0)).execute_each("p", "", ["a", "b"], "lock", "get_info", b"")
     assert [isinstance(answer, RadosError) and answer.errno for answer in answers] == [110, 110]
+
+
+def test_a_batch_of_which_nothing_is_answered_is_not_tried_to_its_end(
+    bindings: object, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def answer(oid: str, _: int) -> bytes:
+        tried.append(oid)
+        raise BindingError("timed out", 110)
+
+    monkeypatch.setattr(FakeIoctx, "answer", answer, raising=False)
+    answers = connect(conf).execute_each("p", "", ["o"] * 3000, "lock", "get_info", b"")
+    assert {answer.errno for answer in answers if isinstance(answer, RadosError)} == {110}
+    assert len(answers) == 3000
+    assert SILENT <= len(tried) <= SILENT + AT_ONCE
+    assert str(answers[-1]) == "lock.get_info: not asked, as none of 32 others was answered (errno 110)"
+
+
+def test_a_batch_of_which_one_was_answered_is_tried_to_its_end(
+    bindings: object, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def answer(oid: str, _: int) -> bytes:
+        tried.append(oid)
+        raise BindingError("no such object" if len(tried) == 1 else "timed out", 2 if len(tried) == 1 else 110)
+
+    monkeypatch.setattr(FakeIoctx, "answer", answer, raising=False)
+    answers = connect(conf).execute_each("p", "", ["o"] * 300, "lock", "get_info", b"")
+    assert sorted(answer.errno for answer in answers if isinstance(answer, RadosError)) == [2] + [110] * 299
+    assert len(tried) == 300
+
+
+def test_a_connection_is_closed_when_the_last_call_under_way_has_ended(
+    bindings: type[FakeCluster], conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    asked, answering = threading.Event(), threading.Event()
+
+    def answer(oid: str, _: int) -> bytes:
+        asked.set()
+        assert answering.wait(10)
+        order.append(oid)
+        return b""
+
+    monkeypatch.setattr(FakeIoctx, "answer", answer, raising=False)
+    monkeypatch.setattr(FakeIoctx, "close", lambda _: order.append("pool closed"))
+    monkeypatch.setattr(FakeCluster, "shutdown", lambda _: order.append("shut down"))
+    rados = connect(conf)
+    batch: list[list[bytes | RadosError]] = []
+    oids = ["o"] * 100
+    calling = threading.Thread(target=lambda: batch.append(rados.execute_each("p", "", oids, "lock", "get_info", b"")))
+    calling.start()
+    assert asked.wait(10)
+    closing = threading.Thread(target=rados.close)
+    closing.start()
+    while True:
+        try:
+            rados.pools()
+        except RadosError as error:
+            if error.errno == 107:  # no new call begins
+                break
+    assert order == []
+    answering.set()
+    closing.join(10)
+    calling.join(10)
+    under_way = order.count("o")
+    assert order == ["o"] * under_way + ["pool closed", "shut down"]
+    assert 0 < under_way <= AT_ONCE
+    assert [isinstance(one, RadosError) and one.errno for one in batch[0]].count(107) == 100 - under_way
+
+
+def test_a_connection_is_left_to_a_call_that_does_not_end(
+    bindings: type[FakeCluster], conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    asked, answering = threading.Event(), threading.Event()
+
+    def answer(oid: str, _: int) -> bytes:
+        asked.set()
+        answering.wait(10)
+        return b""
+
+    monkeypatch.setattr(FakeIoctx, "answer", answer, raising=False)
+    monkeypatch.setattr(FakeIoctx, "close", lambda _: closed.append("pool"))
+    monkeypatch.setattr(FakeCluster, "shutdown", lambda _: closed.append("cluster"))
+    rados = connect(conf, timeouts=Timeouts(mon=1, osd=0))
+    calling = threading.Thread(target=lambda: rados.execute("p", "", "o", "lock", "get_info", b""))
+    calling.start()
+    assert asked.wait(10)
+    rados.close()
+    assert closed == []
+    answering.set()
+    calling.join(10)
 
 
 def test_a_short_page_of_an_omap_is_not_its_last(bindings: object, conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,13 @@ def test_a_connection_for_one_command_counts_for_its_client_too() -> None:
     assert {session.client for session in found} == {"client.4193", "client.4121"}
 
 
-def test_the_address_is_taken_from_the_socket_and_else_from_the_list() -> None:
+def test_a_session_counts_at_the_address_of_its_socket_and_at_each_that_its_client_calls_its_own() -> None:
     v6 = row(socket_addr=address("any", "[2001:db8::7]:0", 3))
     plain = row(global_id=5, name="client.5", socket_addr=CLOSED)
     found = mon_answers.read_sessions(encoded([v6, plain]), "a")
-    assert [session.ip for session in found] == ["2001:db8::7", "127.0.0.1"]
+    assert [(session.client, session.ip) for session in found] == [
+        ("client.4121", "2001:db8::7"), ("client.4121", "127.0.0.1"), ("client.5", "127.0.0.1"),
+    ]  # fmt: skip
 
 
 def test_an_open_session_that_could_be_anybodys_is_an_error() -> None:

@@ -6,12 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.sandbox.ceph import Caps, SimulatedCluster
-from diagnostics.facts import Kind, Snapshot
+from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import (
+    FEATURES,
     LOCKS,
+    NEIGHBOURS,
     OSDMAP,
+    PLACEMENTS,
     SESSIONS,
+    STATUS,
     Daemon,
     ImageSpec,
     LockedImage,
@@ -20,6 +24,7 @@ from diagnostics.facts.ceph import (
     PoolScan,
     Sessions,
 )
+from diagnostics.facts.holders import WATCHERS
 from diagnostics.facts.resources import CSISource, Meta, Pod, PodSpec, PodVolume, RBDSource, Volume, VolumeSpec
 from diagnostics.model import Scope, Subject
 from diagnostics.sources import CouldNotLook
@@ -265,7 +270,7 @@ async def test_silent_monitors_are_asked_for_a_placement_once_and_not_for_every_
 async def test_pools_and_images_for_which_no_time_is_left_are_problems(cluster: SimulatedCluster) -> None:
     cluster.create_pool("slow")
     lock_by_cli(cluster, "mioss/index-api-image")
-    times = iter([0.0, 1.0])
+    times = iter([0.0, 1.0, 1.0, 1.0])
     reading = CephSource(lambda: cluster.connect(), clock=lambda: next(times, 1000.0))
     found = await locks(reading)
     assert (names(found.images), [p.pool for p in found.problems]) == (["mioss/index-api-image"], ["slow"])
@@ -353,12 +358,23 @@ async def test_ceph_is_not_asked_about_what_has_no_image() -> None:
         raise AssertionError("nobody should connect")
 
     reading = CephSource(connect)
-    seen = snapshot(Subject("Pod", "shop", "web-0", "u"))
+    seen = snapshot(Subject("Pod", "shop", "web-0", "u")).with_fact(k8s.VOLUMES, k8s.Listing(()))
     seen = seen.with_fact(LOCKS, await locks(reading, seen))
-    for kind in (SESSIONS, OSDMAP):
+    for kind in (SESSIONS, OSDMAP, STATUS):
         with pytest.raises(CouldNotLook, match="no RBD image is involved") as raised:
             await reading.fetch(kind, seen)
         assert not raised.value.configured
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_no_volumes_seen_is_not_the_same_as_no_image_involved(
+    cluster: SimulatedCluster, configured: bool
+) -> None:
+    seen = snapshot(Subject("Pod", "shop", "web-0", "u")).with_fact(k8s.VOLUMES, NotSeen("forbidden", configured))
+    for kind in (LOCKS, NEIGHBOURS, FEATURES):
+        with pytest.raises(CouldNotLook, match="which RBD images are involved is not known: forbidden") as raised:
+            await source(cluster).fetch(kind, seen)
+        assert raised.value.configured is configured
 
 
 async def test_a_subject_that_names_no_image_says_how_one_is_named(cluster: SimulatedCluster) -> None:
@@ -409,7 +425,7 @@ async def test_the_osd_map_tells_fences_flags_daemons_and_our_own_address(
     assert (await source(cluster).fetch(OSDMAP, snapshot())).fences == ()
 
 
-@pytest.mark.parametrize("kind", [LOCKS, SESSIONS, OSDMAP])
+@pytest.mark.parametrize("kind", [LOCKS, SESSIONS, OSDMAP, STATUS])
 async def test_monitors_that_are_all_down_are_one_sentence(cluster: SimulatedCluster, kind: Kind[object]) -> None:
     cluster.silent_mons = set(cluster.mons)
     with pytest.raises(CouldNotLook, match=r"Ceph could not be asked: .*check that the monitors are up") as raised:
@@ -425,7 +441,7 @@ async def test_a_refused_command_names_the_caps(cluster: SimulatedCluster) -> No
 async def test_answers_of_the_monitors_that_make_no_sense_are_one_sentence(cluster: SimulatedCluster) -> None:
     reading, connection = doctored(cluster)
     connection.mon = lambda *_: b"{"  # type: ignore[attr-defined]
-    for kind in (SESSIONS, OSDMAP):
+    for kind in (SESSIONS, OSDMAP, STATUS):
         with pytest.raises(CouldNotLook, match="could not be understood"):
             await reading.fetch(kind, snapshot())
 
@@ -500,4 +516,6 @@ async def test_the_connection_is_kept_and_closed(cluster: SimulatedCluster) -> N
 
 def test_it_provides_the_kinds_of_ceph_and_no_others() -> None:
     reading = CephSource(lambda: SimulatedCluster(lambda: NOW).connect())
-    assert [reading.provides(kind) for kind in (LOCKS, SESSIONS, OSDMAP, k8s.PODS)] == [True, True, True, False]
+    for kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP, STATUS, FEATURES, WATCHERS, PLACEMENTS):
+        assert reading.provides(kind), kind.name
+    assert not reading.provides(k8s.PODS)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from diagnostics.sources.ceph.threads import in_daemon_thread
+from diagnostics.sources.ceph import threads
+from diagnostics.sources.ceph.threads import in_daemon_thread, on_each
 
 PATIENCE, TINY = 10.0, 0.01
 
@@ -85,3 +86,62 @@ def test_a_thread_that_outlives_its_loop_ends_quietly() -> None:
 
     asyncio.run(give_up())
     stuck.end()
+
+
+def test_what_each_returned_keeps_the_order_of_the_items() -> None:
+    gate = threading.Barrier(4)
+
+    def work(item: int) -> int:
+        if item < 4:
+            gate.wait(PATIENCE)  # the first four are under way at the same time
+        return item * 10
+
+    assert on_each(work, range(200), 4) == [item * 10 for item in range(200)]
+    assert on_each(work, [], 4) == []
+
+
+def test_no_more_than_allowed_are_under_way_at_once() -> None:
+    room, seen = threading.Semaphore(3), []
+
+    def work(item: int) -> None:
+        seen.append(room.acquire(blocking=False))
+        room.release()
+
+    on_each(work, range(300), 3)
+    assert seen == [True] * 300
+
+
+def test_what_is_raised_for_one_is_raised_and_nothing_further_is_begun() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 5:
+            raise Ended
+
+    with pytest.raises(Ended):
+        on_each(work, range(100), 1)
+    assert begun == [0, 1, 2, 3, 4, 5]
+
+
+def test_where_all_hang_more_are_begun_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "TICK", TINY)
+    limit, release, hanging = 16, threading.Event(), threading.Semaphore(0)
+    begun: list[int] = []
+
+    def work(item: int) -> str:
+        begun.append(item)
+        hanging.release()
+        release.wait(PATIENCE)
+        return "late"
+
+    found: list[list[str]] = []
+    batch = threading.Thread(target=lambda: found.append(on_each(work, range(40), 2, limit)))
+    batch.start()
+    for _ in range(limit):
+        assert hanging.acquire(timeout=PATIENCE)
+    assert not hanging.acquire(timeout=10 * TINY)
+    assert len(begun) == limit
+    release.set()
+    batch.join(PATIENCE)
+    assert found == [["late"] * 40]

@@ -380,7 +380,8 @@ async def could_not_without_asking(source: KubernetesSource, kind: Resource[Any]
 
 
 async def test_what_nobody_configured_stays_unconfigured(tmp_path: Path) -> None:
-    seen = about_pod(**{"pods": Listing(()), "ceph.locks": NotSeen("no Ceph is configured", configured=False)})
+    none = {"pods": Listing(()), "volumeattachments": Listing(())}
+    seen = about_pod(**none, **{"ceph.locks": NotSeen("no Ceph is configured", configured=False)})
     async with answering(body("{}"), tmp_path) as source:
         assert not (await could_not_without_asking(source, NODES, seen)).configured
 

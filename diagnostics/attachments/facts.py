@@ -1,0 +1,96 @@
+"""What the API tells of one volume's attaching: who wants it, who says to have it, whether it is attached at all. Pure."""
+
+from datetime import timedelta
+
+from diagnostics.causes import Cause, classify
+from diagnostics.facts import Snapshot
+from diagnostics.facts import kubernetes as k8s
+from diagnostics.facts.csi import CSI_DRIVERS
+from diagnostics.facts.holders import CLAIM_USERS, users_of_claim
+from diagnostics.facts.resources import Event, Node, Pod, PodRow, Volume
+
+FRESH = timedelta(
+    minutes=15
+)  # an error of attaching is repeated more often than that; a Multi-Attach is told only once
+_SHARED = ("ReadWriteMany", "ReadOnlyMany")  # the controller attaches a volume with either to several nodes
+
+
+def is_exclusive(volume: Volume) -> bool:
+    """Whether a volume may be attached to one node at a time, as far as the attach controller cares."""
+    return not any(mode in _SHARED for mode in volume.spec.access_modes or ())
+
+
+def needs_attachment(volume: Volume, snapshot: Snapshot) -> bool | None:
+    """Whether a VolumeAttachment is made for a CSI volume. None: in-tree, or its CSIDriver could not be read.
+
+    A driver without a CSIDriver object is attached for (Kubernetes: `CanAttach` of the CSI plugin).
+    """
+    drivers = snapshot.seen(CSI_DRIVERS)
+    if volume.spec.csi is None or drivers is None:
+        return None
+    return all(d.spec.attach_required for d in drivers.full if d.metadata.name == volume.spec.csi.driver)
+
+
+def is_in_use(node: Node, volume: Volume) -> bool | None:
+    """Whether the node's own volumesInUse has a CSI volume (`kubernetes.io/csi/DRIVER^HANDLE`); None for in-tree ones.
+
+    A down node's list is old: that it has the volume counts, that it lacks it proves nothing.
+    """
+    if volume.spec.csi is None:
+        return None
+    name = f"kubernetes.io/csi/{volume.spec.csi.driver}^{volume.spec.csi.volume_handle}"
+    return name in (node.status.volumes_in_use or ())
+
+
+def users_on(node: str, volume: Volume, snapshot: Snapshot) -> tuple[PodRow, ...] | None:
+    """The pods on a node that want the volume; None where the pods of its claim's namespace were not all read."""
+    ref = volume.spec.claim_ref
+    if ref is None:
+        return ()
+    if not pods_were_read(ref.namespace, snapshot):
+        return None
+    users = users_of_claim(ref.namespace, ref.name, snapshot)
+    return tuple(row for row in users if row.node == node and (row.shows_running or not row.deleting))
+
+
+def pods_were_read(namespace: str | None, snapshot: Snapshot) -> bool:
+    """Whether all pods of a namespace were read.
+
+    Around one subject, a namespace was listed if any pod of it is there: such a list is never a part of one.
+    """
+    if snapshot.scope.subject is not None:
+        beside = snapshot.seen(CLAIM_USERS)
+        return beside is not None and any(row.namespace == namespace for row in beside.rows)
+    named = snapshot.scope.namespaces
+    return snapshot.seen(k8s.PODS) is not None and (not named or namespace in named)
+
+
+def attach_event(pod: Pod, volume: Volume, snapshot: Snapshot) -> Event | None:
+    """The newest FailedAttachVolume event of a pod that names the volume, unless it is past.
+
+    It is past when the kubelet mounts the volume already, or when it stopped coming. The controller tells of a
+    Multi-Attach once only, so that one does not grow old.
+    """
+    events, name = snapshot.seen(k8s.EVENTS), f'"{volume.metadata.name}"'
+    about = [
+        e for e in (events.full if events else ()) if e.about.uid == pod.metadata.uid and name in (e.message or "")
+    ]
+    about.sort(key=lambda event: event.last_seen or snapshot.taken_at)
+    found: Event | None = None
+    for event in about:
+        if event.reason == "FailedAttachVolume":
+            found = event
+        elif event.reason == "SuccessfulAttachVolume" or _mounts(event.message or ""):
+            found = None
+    if found is None or cause_of(found).cause == "multi-attach" or found.last_seen is None:
+        return found
+    return found if snapshot.taken_at - found.last_seen <= FRESH else None
+
+
+def cause_of(event: Event) -> Cause:
+    """What an event's message means."""
+    return classify(event.message or "", event.reason)
+
+
+def _mounts(message: str) -> bool:
+    return message.startswith("MountVolume.") and not message.startswith("MountVolume.WaitForAttach")

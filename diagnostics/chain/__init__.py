@@ -1,0 +1,56 @@
+"""Joins facts into one causal chain: event -> pod -> PVC -> PV -> attachment or CSI -> image -> lock -> client -> node.
+
+Every link says what is so and shows where it was read. A chain ends where proof ends; it never guesses further.
+"""
+
+import msgspec
+
+from diagnostics.chain.changes import changes
+from diagnostics.chain.events import telling_event
+from diagnostics.chain.locks import lock_links, locked_by_name, volume_links
+from diagnostics.chain.pods import from_pod
+from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS
+from diagnostics.facts.csi import CONFIG_MAPS, CSI_DRIVERS, CSI_NODES, PLUGIN_PODS, SECRETS, is_node_plugin
+from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
+from diagnostics.facts.kubernetes import ATTACHMENTS, CLAIMS, EVENTS, PODS, REPLICA_SETS, VOLUMES
+from diagnostics.facts.resources import Pod
+from diagnostics.model import Finding, Link, Subject
+
+__all__ = ["READS", "changes", "explain", "telling_event"]
+
+READS = (
+    Read(PODS, where=lambda pod: pod.is_creating or is_node_plugin(pod)), Read(EVENTS), Read(CLAIMS), Read(VOLUMES),
+    Read(ATTACHMENTS), Read(CSI_DRIVERS), Read(CSI_NODES), Read(PLUGIN_PODS), Read(CONFIG_MAPS), Read(SECRETS), Read(LOCKS), Read(OSDMAP),
+    Read(SESSIONS), Read(SIGHTINGS), Read(NODES), Read(PODS_AT), Read(LEASES), Read(CLAIM_USERS), Read(REPLICA_SETS),
+)  # fmt: skip
+
+
+def explain(finding: Finding, snapshot: Snapshot) -> Finding:
+    """Complete a finding: its chain from symptom to root, the cause that the whole chain proves, what stayed unseen.
+
+    A pod's chain is made here, as is that of a locked image; any other finding brings its own.
+    """
+    unseen: list[str] = list(finding.unseen)
+    cause = finding.cause
+    if finding.subject.kind == "Pod" and (pod := _pod(finding.subject, snapshot)):
+        links, cause = from_pod(pod, finding.cause, snapshot, unseen)
+    elif finding.chain:
+        links = list(finding.chain)
+    elif finding.subject.kind == "RBDImage" and (image := locked_by_name(finding.subject.name, snapshot)):
+        links = [*volume_links(image, snapshot), *lock_links(image, snapshot, unseen)]
+    else:
+        links = []
+    root = _root(links)
+    return msgspec.structs.replace(
+        finding, chain=tuple(links), cause=cause, root=root, unseen=tuple(dict.fromkeys(unseen))
+    )
+
+
+def _root(links: list[Link]) -> Subject | None:
+    return links[-1].subject if links else None
+
+
+def _pod(subject: Subject, snapshot: Snapshot) -> Pod | None:
+    pods = snapshot.seen(PODS)
+    return next((pod for pod in (pods.full if pods else ()) if pod.metadata.uid == subject.uid), None)
