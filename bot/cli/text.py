@@ -15,7 +15,7 @@ from diagnostics.catalog import Listed
 from diagnostics.causes import Cause
 from diagnostics.facts import Snapshot
 from diagnostics.facts.ceph import LOCKS
-from diagnostics.model import Finding, Link, Severity, Status
+from diagnostics.model import Finding, Link, Outcome, Severity, Status
 from runbooks.offers import Offer
 
 _MARKS = {Status.OK: "ok", Status.FOUND: "FOUND", Status.UNKNOWN: "unknown", Status.SKIPPED: "skipped"}
@@ -24,23 +24,39 @@ _COLOURS = {
     "skipped": "dim", "stale": "yellow", "alive_or_cut_off": "bold red", "suspect": "magenta", "live": "green",
     "fenced": "cyan", "in_use_elsewhere": "yellow", "stale_managed": "dim",
 }  # fmt: skip
+_AFTER_FINDINGS = (Status.UNKNOWN, Status.SKIPPED, Status.OK)
 _HEADINGS = ("IMAGE", "LOCKER", "COOKIE", "ADDRESS", "NODE", "PODS", "VERDICT")
 _BETWEEN_COLUMNS = 2
 _ECHOED = 120  # characters of a message that nobody knows
 
 
 def check(console: Console, found: Diagnosis) -> None:
-    """A line for each check, its findings below it."""
-    for outcome in found.report.outcomes:
-        mark = word(_MARKS[outcome.status], _COLOURS)
-        write(console, mark, f"  {outcome.check}", (f"  ({outcome.reason})" if outcome.reason else "", "dim"), hang=9)
-        for finding in outcome.findings:
-            write(console, word(finding.severity or Severity.INFO, _COLOURS), f"  {finding.summary}", indent=4)
-            if finding.root is not None:
-                write(console, f"{_root_word(finding)}: {finding.root}", indent=6)
-            _offers(console, found.offers.get(finding.id, ()), 6)
+    """What was found comes first, worst first, then what could not be seen; checks that say the same share a line."""
+    alike: dict[tuple[Status, str], list[str]] = {}
+    for outcome in sorted(found.report.outcomes, key=_worst, reverse=True):
+        if outcome.status is Status.FOUND:
+            _found(console, outcome, found)
+        else:
+            alike.setdefault((outcome.status, outcome.reason or ""), []).append(outcome.check)
+    for (status, reason), checks in sorted(alike.items(), key=lambda pair: _AFTER_FINDINGS.index(pair[0][0])):
+        told = (f"  ({reason})" if reason else "", "dim")
+        write(console, word(_MARKS[status], _COLOURS), f"  {', '.join(checks)}", told, hang=9)
     counted = ", ".join(f"{count} {kind}" for kind, count in sorted(found.report.scanned.items()) if count)
     write(console, f"looked at {counted or 'nothing'}", style="dim")
+
+
+def _worst(outcome: Outcome) -> int:
+    return max(((finding.severity or Severity.INFO).rank for finding in outcome.findings), default=-1)
+
+
+def _found(console: Console, outcome: Outcome, found: Diagnosis) -> None:
+    told = (f"  ({outcome.reason})" if outcome.reason else "", "dim")
+    write(console, word(_MARKS[outcome.status], _COLOURS), f"  {outcome.check}", told, hang=9)
+    for finding in outcome.findings:
+        write(console, word(finding.severity or Severity.INFO, _COLOURS), f"  {finding.summary}", indent=4)
+        if finding.root is not None and finding.root != finding.subject:
+            write(console, f"{_root_word(finding)}: {finding.root}", indent=6)
+        _offers(console, found.offers.get(finding.id, ()), 6)
 
 
 def _root_word(finding: Finding) -> str:

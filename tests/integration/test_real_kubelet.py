@@ -43,8 +43,12 @@ def test_a_watched_image_hangs_in_ceph_csis_words_and_runs_once_the_watcher_is_g
         why = scene.unstick.run("why", f"pod/{pod}", "-n", scene.namespace, "-o", "json")
         assert why.code == 1
         assert why.json["cause"] == "rbd-image-in-use"
-        assert why.json["root"]["name"] == scene.image
+        assert why.json["root"]["name"] == scene.old.node
+        client = why.json["chain"][-2]
+        assert client["subject"] == {**client["subject"], "kind": "CephClient", "name": scene.holder.id}
+        assert f"watches the image from {scene.old.address}" in client["says"]
         assert why.json["unseen"] == []
+        assert any("RollingUpdate" in says for says in why.json["beside"]), "the design that let it come to this"
 
         scene.holder.stop()
         until("the pod to run", lambda: scene.runs(pod), timeout=90)

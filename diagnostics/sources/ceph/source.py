@@ -222,14 +222,24 @@ class CephSource:
 
     def _answer(self, read: Callable[[Rados], T], connected: Rados | None) -> T:
         """Run one reading and translate what it may raise."""
+        rados = connected
         try:
-            return read(connected or self._connected())
+            rados = rados or self._connected()
+            return read(rados)
         except RadosError as error:
-            if error.errno == ESHUTDOWN:  # a fenced client stays fenced: only a new one can be let in again
-                self._rados = None
+            if error.errno == ESHUTDOWN and rados is not None:
+                self._drop(rados)
             raise _could_not_look(error) from None
         except MalformedReply as error:
             raise CouldNotLook(f"Ceph's answer could not be understood: {error}; look again") from None
+
+    def _drop(self, rados: Rados) -> None:
+        """Close a connection that was fenced: it stays so, and only a new one can be let in again."""
+        with self._connecting:
+            if self._rados is not rados:
+                return  # somebody else met it first
+            self._rados = None
+        rados.close()
 
     async def _in_a_thread(self, read: Callable[[Rados], T], connected: Rados | None = None) -> T:
         """Run a reading off the loop, a few at a time, and give it up when it takes too long."""

@@ -15,6 +15,16 @@ def test_check_exits_with_1_when_something_is_found(world: World) -> None:
     assert world.run("check").code == 1
 
 
+def test_what_was_found_stands_first_worst_first_and_what_is_well_last(world: World) -> None:
+    lines = world.run("check").out.splitlines()
+    marks = [line.split()[0] for line in lines if line.startswith(("FOUND", "unknown", "ok"))]
+    assert marks == sorted(marks, key=["FOUND", "unknown", "ok"].index)
+    assert marks.count("ok") == 1
+    severities = [line.split()[0] for line in lines if line.startswith(("    critical", "    warning", "    info"))]
+    assert severities == sorted(severities, key=["critical", "warning", "info"].index)
+    assert len(set(severities)) == 3
+
+
 def test_check_exits_with_0_when_all_that_was_asked_for_is_well(world: World) -> None:
     ran = world.run("check", *QUIET)
     assert ran.code == 0
@@ -47,7 +57,8 @@ def test_skipped_never_counts(world: World) -> None:
     world.configure()
     ran = world.run("check", "--area", "ceph")
     assert ran.code == 0
-    assert "skipped  ceph/locks_stale" in ran.out
+    [skipped] = [line for line in ran.out.splitlines() if line.startswith("skipped")]
+    assert "ceph/locks_stale" in skipped
     assert world.run("check", *QUIET, "--check", "ceph/locks_stale").code == 0
 
 

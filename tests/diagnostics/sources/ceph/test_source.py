@@ -466,12 +466,11 @@ async def test_a_failed_connection_is_not_tried_again_at_once() -> None:
 
 
 async def test_a_fenced_reader_says_so_and_connects_anew(cluster: SimulatedCluster) -> None:
-    made: list[str] = []
+    made: list[Rados] = []
 
     def connect() -> Rados:
-        connection = cluster.connect()
-        made.append(connection.client)
-        return connection
+        made.append(cluster.connect())
+        return made[-1]
 
     reading = CephSource(connect)
     await locks(reading)
@@ -481,6 +480,9 @@ async def test_a_fenced_reader_says_so_and_connects_anew(cluster: SimulatedClust
     del cluster.fences["10.47.1.5:0/0"]
     assert (await locks(reading)).pools != ()
     assert len(made) == 2
+    with pytest.raises(RadosError) as closed:
+        made[0].pools()
+    assert closed.value.errno == 107, "the connection that was fenced is closed"
 
 
 async def test_a_call_that_never_ends_is_given_up(cluster: SimulatedCluster) -> None:
