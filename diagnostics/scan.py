@@ -20,6 +20,9 @@ from diagnostics.facts.kubernetes import Listing
 from diagnostics.model import Finding, Outcome, Scope, Severity, Status, Unseen, finding_id
 from diagnostics.sources import CouldNotLook, Source
 
+MOST_NAMED = 5  # things named for one reason why they were not seen
+MOST_REASONS = 20
+
 
 @dataclass(frozen=True)
 class Report:
@@ -62,7 +65,7 @@ async def gather(
     await asyncio.gather(*(read(kind) for kind in kinds if kind is not SIGHTINGS))
     snapshot = Snapshot(scope.cluster, now, scope, facts)
     ended = now + timedelta(seconds=int(time.monotonic() - began))
-    return snapshot.with_fact(SIGHTINGS, verdicts.look(snapshot, sightings, ended))
+    return snapshot.with_fact(SIGHTINGS, await asyncio.to_thread(verdicts.look, snapshot, sightings, ended))
 
 
 async def _fetch(
@@ -104,7 +107,8 @@ async def scan(
     """Run checks over one fresh snapshot."""
     reads = [read for listed in checks for read in listed.check.reads]
     snapshot = await gather(sources, (*reads, *chain.READS), scope, sightings, now)
-    outcomes = tuple(judged(listed, snapshot) for listed in checks)
+    # Over a large cluster this takes seconds, and who waits for answers shares the loop.
+    outcomes = await asyncio.to_thread(lambda: tuple(judged(listed, snapshot) for listed in checks))
     scanned = {
         name.partition(" ")[0]: fact.scanned for name, fact in snapshot.facts.items()
         if isinstance(fact, Listing) and " " not in name
@@ -130,11 +134,25 @@ def judged(listed: Listed, snapshot: Snapshot) -> Outcome:
             unseen.append(item)
         else:
             findings.append(_completed(item, listed, snapshot))
-    reason = "; ".join(dict.fromkeys(f"{item.subject}: {item.reason}" for item in unseen)) or None
+    reason = _told(unseen) or None
     if not findings:
         blind = any(not item.by_choice for item in unseen)
         return Outcome(listed.id, Status.UNKNOWN if blind else Status.OK, reason, ())
     return Outcome(listed.id, Status.FOUND, reason, tuple(findings))
+
+
+def _told(unseen: Sequence[Unseen]) -> str:
+    """What was not seen, each reason once, with the first things that it hides: there can be thousands of them."""
+    by_reason: dict[str, dict[str, None]] = {}
+    for item in unseen:
+        by_reason.setdefault(item.reason, {})[item.subject] = None
+    told = [f"{_first(list(subjects), 'more')}: {reason}" for reason, subjects in by_reason.items()]
+    return _first(told, "more reasons", MOST_REASONS, "; ")
+
+
+def _first(items: Sequence[str], word: str, most: int = MOST_NAMED, joined: str = ", ") -> str:
+    more = f" and {len(items) - most} {word}" if len(items) > most else ""
+    return f"{joined.join(items[:most])}{more}"
 
 
 def _completed(finding: Finding, listed: Listed, snapshot: Snapshot) -> Finding:

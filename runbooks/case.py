@@ -17,7 +17,7 @@ from diagnostics.facts.ceph import (
     OsdMap,
     Sighting,
 )
-from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of, is_down
+from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of, is_bound, is_down
 from diagnostics.facts.resources import Node, Pod, Volume
 from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of
 from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
@@ -256,7 +256,10 @@ def _unconfirmed(node: Node, locker: Locker, volumes: tuple[Volume, ...], situat
     for pod in situation.users():
         if not waits(pod):
             where = f"pod {pod.metadata.namespace}/{pod.metadata.name} is bound to {pod.spec.node_name}"
-            (agreeing if pod.spec.node_name == name else against).append(where)
+            if pod.spec.node_name != name:
+                against.append(where)
+            elif all(is_bound(volume) for volume in volumes):  # else its claim may be another of the same name
+                agreeing.append(where)
     attachments = situation.snapshot.seen(k8s.ATTACHMENTS)
     names = {v.metadata.name for v in volumes}
     for attachment in attachments.full if attachments else ():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import NEIGHBOURS, SESSIONS, Locks, Session, Watcher
-from diagnostics.facts.holders import NODES, users_of
+from diagnostics.facts.holders import NODES, is_bound, users_of
 from diagnostics.facts.images import image_of_volume, is_ceph
 from diagnostics.facts.resources import Pod, Volume
 from runbooks.situation import Situation
@@ -126,7 +126,7 @@ def _volumes_of(pod: Pod, situation: Situation) -> Iterator[Volume]:
     for volume in volumes.full if volumes else ():
         ref = volume.spec.claim_ref
         mine = ref is not None and ref.namespace == pod.metadata.namespace and ref.name in pod.claims
-        if mine and image_of_volume(volume) is not None:
+        if mine and is_bound(volume) and image_of_volume(volume) is not None:
             yield volume
 
 

@@ -84,9 +84,11 @@ def main() -> None:
 
 
 HELD_OUT = """\
-Nothing is held out: the rules were written, or mended, with all of these messages in sight. Of 144 messages collected from
-issue trackers and measured once before they became cases, 93.8% had their cause at the first try, and 90.7% of the 118
-names labelled in them were exact."""
+Nothing is held out: the rules were written, or mended, with all of these messages in sight. How messages fared that the
+rules had not seen, measured once before they became cases: of 144 from issue trackers 93.8% had their cause at the first
+try, and 90.7% of the 118 names labelled in them were exact; then of 217 others, from issue trackers, public logs and notes,
+95.9% had their cause (95.4% of the 175 that have one; 41 of 42 look-alikes stayed unknown), 98.8% of the causes that were
+named were right, and 92.4% of the 92 names were exact. Many of them share the kubelet's own wording with known ones."""
 
 
 if __name__ == "__main__":

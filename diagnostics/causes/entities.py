@@ -11,7 +11,8 @@ _LABEL = r"[a-z0-9][a-z0-9-]{0,62}"
 _UID = r"[0-9a-f][0-9a-f-]{7,35}"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-"
 _DOTTED = r"[A-Za-z0-9][\w-]{0,62}\.[\w.-]{1,200}"
-_PATH = rf"{_NAME}(?:/{_NAME}){{0,2}}"
+_PATH = rf"[.]?{_NAME}(?:/{_NAME}){{0,2}}"
+"""pool/namespace/image, or less of it; Ceph's own pools begin with a dot (`.mgr`)."""
 _BARE = r"(?!(?:already|in|is|was|has|with|to|from|name|id|and|or|failed|the|not)\b)"
 """Not one of the words that follow where a message leaves the name out."""
 
@@ -123,9 +124,11 @@ _IMAGE = (
     rf"\brbd image (?:spec )?[\"']?{_is('spec', _PATH)}[\"']? (?:is|has|not)",
     rf"\bon image:? {_is('spec', f'{_NAME}/{_PATH}')}",
     rf"\bimage {_is('spec', _PATH)} (?:is (?:still|locked|not primary|being)|has \d{{1,6}} snapshots)",
+    rf"\brbd: image {_is('spec', _PATH)}: ",
     rf"failed to (?:lock|map|unlock|unmap) image {_is('spec', _PATH)}",
     rf"error opening (?:image )?(?!default |pool |image |the ){_is('spec', _PATH)}: \(",
     rf"\bimage [\"']?{_is('spec', _PATH)}[\"']?:? (?:not found|does not exist)",
+    rf"\bimage not found: {_is('spec', _PATH)}(?=$|[\"'),\]}}])",
     rf"flatten (?:is in progress for image |(?:rbd )?image [\"']?)?{_is('spec', f'{_NAME}/{_PATH}|csi-[A-Za-z0-9-]{{1,100}}')}",
     rf"\b(?:un)?map {_is('spec', f'{_NAME}/{_PATH}')}",
     rf"\bfeature disable {_is('spec', f'{_NAME}/{_PATH}')}",
@@ -133,7 +136,7 @@ _IMAGE = (
     rf"\b(?:remove|delete|resize|create|clone|deleting|removing) (?:the )?(?:rbd )?image [\"']?{_is('spec', _PATH)}",
     rf"\bkubernetes\.io/rbd/(?:\[[0-9a-fA-F.:, \[\]]{{1,400}}\]|{_is('pool')}):{_is('image')}",
 )
-_CSI_IMAGE = (rf"(?<![\w/.-]){_is('spec', f'(?:{_NAME}/){{0,2}}csi-vol-[0-9a-f-]{{36}}')}\b",)
+_CSI_IMAGE = (rf"(?<![\w/.-]){_is('spec', f'[.]?(?:{_NAME}/){{0,2}}csi-vol-[0-9a-f-]{{36}}')}\b",)
 """ceph-csi's own names; CephFS has subvolumes of the same form, so these are images only where the text speaks of rbd."""
 _POOL = (
     rf"\bopening (?:default )?pool [\"']?{_is('pool')}",

@@ -13,7 +13,7 @@ from diagnostics.facts import Kind, NotSeen, Snapshot, ceph
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.images import image_of_pod_volume, image_of_volume
 from diagnostics.facts.kubernetes import Get, List, Listing, Resource
-from diagnostics.facts.resources import Attachment, Lease, Node, Pod, PodRow, Volume, Workload, pod_row
+from diagnostics.facts.resources import Attachment, Claim, Lease, Node, Pod, PodRow, Volume, Workload, pod_row
 
 MOST_LEASES = 20  # leases read one by one; for more, a list takes less
 # A lease is renewed every 10 s; after 5 minutes without that, kubelet and API server do not talk.
@@ -37,10 +37,10 @@ def host_of(ip: str, snapshot: Snapshot) -> Host:
     nodes = snapshot.seen(NODES)
     if nodes is None:
         return Host(None, "nodes could not be read")
-    by_name = {node.metadata.name: node for node in nodes.full}
-    direct = [node for node in nodes.full if ip in node.ips]
+    direct = nodes.index_each("ip", lambda node: node.ips).get(ip, ())
     pods = snapshot[PODS_AT]
-    rows = () if isinstance(pods, NotSeen) else [row for row in pods.rows if ip in (row.pod_ip, row.host_ip)]
+    at = {} if isinstance(pods, NotSeen) else pods.rows_by("ip", lambda row: {row.pod_ip, row.host_ip})
+    rows = at.get(ip, ())
     own = next((f"{row.namespace}/{row.name}" for row in rows if row.pod_ip == ip != row.host_ip), None)
     names = {node.metadata.name for node in direct} | {row.node for row in rows if row.host_ip == ip and row.node}
     if len(names) > 1:
@@ -49,8 +49,8 @@ def host_of(ip: str, snapshot: Snapshot) -> Host:
         return Host(direct[0], f"{ip} is an address of node {direct[0].metadata.name}", own)
     if own:
         return Host(None, f"{ip} is the address of pod {own}, not of a node", own)
-    if names and (name := names.pop()) in by_name:
-        return Host(by_name[name], f"{ip} is the hostIP of a pod on node {name}")
+    if names and (known := nodes.index("name", lambda node: node.metadata.name).get(name := names.pop())):
+        return Host(known[0], f"{ip} is the hostIP of a pod on node {name}")
     if isinstance(pods, NotSeen):
         return Host(None, f"no node names the address {ip}, and the pods at it could not be read: {pods.reason}")
     if ip not in _looked_up(snapshot):
@@ -61,17 +61,31 @@ def host_of(ip: str, snapshot: Snapshot) -> Host:
 def volumes_of(image: str, snapshot: Snapshot) -> tuple[Volume, ...]:
     """The PersistentVolumes that are made of an image (`pool[/namespace]/image`), locked or not."""
     volumes = snapshot.seen(k8s.VOLUMES)
-    return tuple(v for v in (volumes.full if volumes else ()) if str(image_of_volume(v)) == image)
+    return volumes.index("image", lambda volume: str(image_of_volume(volume))).get(image, ()) if volumes else ()
 
 
 def volume_of(pod: Pod, claim_name: str, snapshot: Snapshot) -> Volume | None:
-    """The PersistentVolume that a pod's claim is bound to, as far as both were read."""
+    """The PersistentVolume that a pod's claim is bound to, as far as both were read.
+
+    A claim may name a volume that is another's, and a volume a claim that was made anew under the same name.
+    """
     claims, volumes = snapshot.seen(k8s.CLAIMS), snapshot.seen(k8s.VOLUMES)
-    key = (pod.metadata.namespace, claim_name)
-    claim = next((c for c in (claims.full if claims else ()) if (c.metadata.namespace, c.metadata.name) == key), None)
-    if claim is None or not claim.spec.volume_name:
+    if claims is None or volumes is None:
         return None
-    return next((v for v in (volumes.full if volumes else ()) if v.metadata.name == claim.spec.volume_name), None)
+    by_key = claims.index("key", lambda claim: (claim.metadata.namespace, claim.metadata.name))
+    for claim in by_key.get((pod.metadata.namespace, claim_name), ()):
+        for volume in volumes.index("name", lambda v: v.metadata.name).get(claim.spec.volume_name, ()):
+            if _may_be_of(volume, claim):
+                return volume
+    return None
+
+
+def _may_be_of(volume: Volume, claim: Claim) -> bool:
+    ref, meta = volume.spec.claim_ref, claim.metadata
+    if ref is None:
+        return True  # not bound yet: the claim's word stands alone
+    same = (ref.namespace, ref.name) == (meta.namespace, meta.name)
+    return same and (not ref.uid or not meta.uid or ref.uid == meta.uid)
 
 
 def images_of_pod(pod: Pod, snapshot: Snapshot) -> tuple[ceph.ImageSpec, ...]:
@@ -229,6 +243,14 @@ def users_of(volume: Volume, snapshot: Snapshot) -> tuple[Pod, ...]:
     )  # fmt: skip
 
 
+def is_bound(volume: Volume) -> bool:
+    """Whether a volume is bound to the very claim that it names: a Released one names a claim that is gone.
+
+    Its name may live on in a claim that was made anew, whose pods have another volume.
+    """
+    return volume.status.phase == "Bound"
+
+
 def lease_of(node: Node, leases: Listing[Lease] | None) -> Lease | None:
     """The lease that a node's kubelet renews."""
     return next((lease for lease in (leases.full if leases else ()) if lease.metadata.name == node.metadata.name), None)
@@ -250,9 +272,9 @@ def is_down(node: Node, snapshot: Snapshot) -> bool | None:
 
 def users_of_claim(namespace: str | None, claim: str, snapshot: Snapshot) -> tuple[PodRow, ...]:
     """The pods that mount a claim, as far as they were read (a scan reads all of its namespaces); ended ones left out."""
-    rows = [row for kind in (k8s.PODS, CLAIM_USERS) if (pods := snapshot.seen(kind)) for row in pods.rows]
-    users = {
-        row.uid: row for row in rows
-        if row.namespace == namespace and claim in row.claims and row.phase not in ("Succeeded", "Failed")
-    }  # fmt: skip
-    return tuple(users.values())
+    found: dict[str, PodRow] = {}
+    for kind in (k8s.PODS, CLAIM_USERS):
+        if pods := snapshot.seen(kind):
+            by_claim = pods.rows_by("claim", lambda row: ((row.namespace, name) for name in row.claims))
+            found |= {row.uid: row for row in by_claim.get((namespace, claim), ())}
+    return tuple(row for row in found.values() if row.phase not in ("Succeeded", "Failed"))

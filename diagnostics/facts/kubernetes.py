@@ -3,15 +3,16 @@
 Which requests a kind takes is a pure function of the snapshot so far, so that a source only carries them out.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
 
 from diagnostics.facts import Kind, Snapshot
 from diagnostics.facts import resources as res
 from diagnostics.facts.resources import Attachment, Claim, Deployment, Event, Pod, PodRow, Volume, Workload
 
 F = TypeVar("F", covariant=True)
+MOST_ONE_BY_ONE = 50  # objects asked for by name: for more, a list takes less
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,30 @@ class Listing(Generic[F]):
     full: tuple[F, ...]
     rows: tuple[PodRow, ...] = ()
     scanned: int = 0
+    _indexes: dict[str, dict[Any, tuple[Any, ...]]] = field(default_factory=dict, compare=False, repr=False)
+
+    def index(self, name: str, key: Callable[[Any], Hashable]) -> Mapping[Any, tuple[F, ...]]:
+        """The objects by a key, made once for each `name`: joins over thousands of them must not scan for each."""
+        return self.index_each(name, lambda item: (key(item),))
+
+    def index_each(self, name: str, keys: Callable[[Any], Iterable[Hashable]]) -> Mapping[Any, tuple[F, ...]]:
+        """The objects by any number of keys of each."""
+        return cast("Mapping[Any, tuple[F, ...]]", self._index(f"full {name}", self.full, keys))
+
+    def rows_by(self, name: str, keys: Callable[[PodRow], Iterable[Hashable]]) -> Mapping[Any, tuple[PodRow, ...]]:
+        """The rows by any number of keys of each."""
+        return self._index(f"rows {name}", self.rows, keys)
+
+    def _index(
+        self, name: str, items: Iterable[Any], keys: Callable[[Any], Iterable[Hashable]]
+    ) -> dict[Any, tuple[Any, ...]]:
+        if name not in self._indexes:
+            made: dict[Any, list[Any]] = {}
+            for item in items:
+                for key in keys(item):
+                    made.setdefault(key, []).append(item)
+            self._indexes[name] = {key: tuple(found) for key, found in made.items()}
+        return self._indexes[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +142,8 @@ def _deployments(snapshot: Snapshot) -> Iterable[Get | List]:
 
 def _replica_sets(snapshot: Snapshot) -> Iterable[Get | List]:
     owners = [(p.metadata.namespace, p.metadata.controller) for p in _full(snapshot, PODS)]
-    return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
+    wanted = {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
+    return wanted if len(wanted) <= MOST_ONE_BY_ONE else _everywhere(snapshot)
 
 
 PODS: Resource[Pod] = Resource("pods", plural="pods", struct=Pod, row=res.pod_row, requests=_pods)

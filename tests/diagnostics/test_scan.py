@@ -251,6 +251,28 @@ async def test_whatever_is_hidden_no_check_that_found_something_turns_ok(kind: K
     assert all(outcome.reason for outcome in report.outcomes if outcome.status is Status.UNKNOWN)
 
 
+def test_a_reason_is_told_once_with_the_first_things_that_it_hides_however_many_these_are() -> None:
+    def find(_: Snapshot) -> Iterator[Finding | Unseen]:
+        yield from (Unseen(f"image i{number}", "no answer") for number in range(10_000))
+        yield from (Unseen("x", f"reason {number}") for number in range(100))
+
+    outcome = judged(Listed("a/b", "doc", Check(find, (), Severity.INFO)), snapshot())
+    assert outcome.status is Status.UNKNOWN
+    assert outcome.reason is not None
+    assert outcome.reason.startswith(
+        "image i0, image i1, image i2, image i3, image i4 and 9995 more: no answer; x: reason 0;"
+    )
+    assert outcome.reason.endswith("x: reason 18 and 81 more reasons")
+
+
+def test_what_nobody_has_to_grant_is_told_and_leaves_a_check_ok() -> None:
+    def find(_: Snapshot) -> Iterator[Finding | Unseen]:
+        yield Unseen("Secret a/b", "not granted", by_choice=True)
+
+    outcome = judged(Listed("a/b", "doc", Check(find, (), Severity.INFO)), snapshot())
+    assert (outcome.status, outcome.reason) == (Status.OK, "Secret a/b: not granted")
+
+
 def test_findings_of_a_report_come_worst_first_and_those_without_severity_last() -> None:
     ranks = [Severity.INFO, Severity.CRITICAL, None, Severity.WARNING]
     outcome = judged(listed(), snapshot(a="A"))

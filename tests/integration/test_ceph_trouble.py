@@ -130,6 +130,7 @@ def stuck_pod(monitor: str) -> list[Object]:
     rbd = {"monitors": [monitor], "pool": POOL, "image": IMAGE, "user": "admin", "fsType": "ext4"}
     spec = {
         "nodeName": NODE,
+        "automountServiceAccountToken": False,
         "containers": [{"name": "app", "image": "app:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
         "volumes": [{"name": "data", "rbd": rbd}],
         "tolerations": [{"operator": "Exists"}],
@@ -182,18 +183,21 @@ def scene(kubernetes: Kubernetes, lab_folder: Path) -> Iterator[Scene]:
         ceph.create_image(f"{POOL}/{IMAGE}")
         add_lock(ceph, f"{POOL}/{IMAGE}", "kubelet_lock_magic_gone", "127.0.63.2")
         *before, pod = stuck_pod("127.0.0.1:6789")
-        for manifest in before:
-            kubernetes.apply(manifest)
-        if kubernetes.has_controllers:
-            until("the service account", lambda: kubernetes.find("ServiceAccount", "default", STUCK), 30)
-        kubernetes.apply(pod)
-        kubernetes.patch("Pod", "waits", {"status": {"startTime": "2026-01-01T00:00:00Z"}}, STUCK, subresource="status")
+        started = {"status": {"startTime": "2026-01-01T00:00:00Z"}}
         folder = lab_folder / "trouble-looks"
         folder.mkdir()
-        yield Scene(ceph, Unstick(kubernetes, ceph, folder))
-        kubernetes.delete("Pod", "waits", STUCK, grace=0)
-        for kind, name in (("Node", NODE), ("Namespace", STUCK), ("Namespace", CALM)):
-            kubernetes.delete(kind, name)
+        try:  # a node that nobody cares for must not stay: while it is not Ready, pods of other tests are not moved
+            for manifest in before:
+                kubernetes.apply(manifest)
+            if kubernetes.has_controllers:
+                until("the service account", lambda: kubernetes.find("ServiceAccount", "default", STUCK), 30)
+            kubernetes.apply(pod)
+            kubernetes.patch("Pod", "waits", started, STUCK, subresource="status")
+            yield Scene(ceph, Unstick(kubernetes, ceph, folder))
+        finally:
+            kubernetes.delete("Pod", "waits", STUCK, grace=0)
+            for kind, name in (("Node", NODE), ("Namespace", STUCK), ("Namespace", CALM)):
+                kubernetes.delete(kind, name)
 
 
 def outcomes(ran: Ran, area: str) -> dict[str, Object]:

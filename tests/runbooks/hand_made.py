@@ -102,13 +102,14 @@ def pod(name: str, on: str | None, **changed: Any) -> Pod:
 
 
 def volume(name: str = "index", **changed: Any) -> Volume:
-    """An in-tree RBD volume; `source` is another one."""
+    """An in-tree RBD volume, bound to its claim; `source` is another one, `phase` another state."""
     source = changed.get(
         "source", {"rbd": {"image": "index", "pool": "mioss", "user": "admin", "monitors": ["10.0.1.1:6789"]}}
     )
     claim = changed.get("claim", {"namespace": "search", "name": "index"})
     spec = {"accessModes": changed.get("modes", ["ReadWriteOnce"]), "claimRef": claim, **source}
-    return msgspec.convert({"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec}, Volume)
+    status = {"phase": changed.get("phase", "Bound")}
+    return msgspec.convert({"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": spec, "status": status}, Volume)
 
 
 def csi(**attributes: str) -> dict[str, Any]:

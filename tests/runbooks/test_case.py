@@ -23,6 +23,7 @@ from diagnostics.facts.ceph import (
     Watcher,
 )
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODE_PODS, NODES, PODS_AT
+from diagnostics.facts.resources import PhaseStatus
 from runbooks.case import case_of
 from runbooks.fencing import Case, Extent, scope
 from runbooks.situation import CannotPlan, Planned
@@ -155,6 +156,14 @@ def test_an_address_alone_is_no_proof_of_the_node() -> None:
     assert case(incident).holder.unclear is None
     incident.attachments = [attachment("node1", of="another")]
     assert "neither cookie" in reasons(incident)
+
+
+def test_the_pod_of_a_claim_that_was_made_anew_is_no_proof_of_the_node() -> None:
+    alone = msgspec.structs.replace(KUBELET, cookie="mine")
+    users = [pod("old", "node1", terminating=True), pod("new", "node2", phase="Pending")]
+    assert case(Incident(lockers=(alone,), pods=users)).holder.unclear is None
+    released = Incident(lockers=(alone,), pods=users, volumes=[volume(phase="Released")])
+    assert "neither cookie, old pod nor attachment" in reasons(released)
 
 
 def test_an_attachment_elsewhere_contradicts_unless_the_waiting_pod_is_there() -> None:
@@ -482,6 +491,13 @@ def test_the_session_of_a_client_that_has_an_image_of_the_nodes_pod_open_is_the_
     assert made.holder.foreign == ()
     assert scope(made).extent is Extent.NODE
     assert {"bank/ledger-0", "client.csi-rbd-node in session from 10.0.0.1"} <= set(made.holder.dies)
+
+
+def test_a_released_volumes_pod_of_the_same_claims_name_explains_no_session() -> None:
+    """Its claim was made anew, and its pods have another volume: whoever has the old image open is somebody else."""
+    incident = beside(own())
+    incident.volumes[-1] = msgspec.structs.replace(LEDGER_VOLUME, status=PhaseStatus("Released"))
+    assert any("client.csi-rbd-node" in who for who in case(incident).holder.foreign)
 
 
 @pytest.mark.parametrize(

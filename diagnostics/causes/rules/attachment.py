@@ -81,6 +81,15 @@ ATTACHMENT = (
     ),
     Rule(
         cause="multi-attach",
+        why="The volume is for one node, and the storage has given it to another already.",
+        about="volume",
+        pattern=either(
+            r"already (?:has|have) other (?:clients|hosts|nodes|initiators|attachments)",
+            r"already (?:published|exported|mapped) (?:to|on|for) (?:a different|another|other) (?:node|host|client|initiator)",
+        ),
+    ),
+    Rule(
+        cause="multi-attach",
         why="The cloud still detaches the disk from another machine.",
         likely=True,
         says=("attachdiskwhilebeingdetached", "disk is currently being detached", "failed to lock the file"),

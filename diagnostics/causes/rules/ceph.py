@@ -44,6 +44,7 @@ LOCKS = (
             r"(?:failed|unable) to b(?:lock|lack)list [^;]{0,200}(?:permission denied|operation not permitted)",
             r"osd b(?:lock|lack)list\b[^;]{0,300}access denied",
             r"(?:failed|unable) to (?:acquire|break|get)[^:]{0,40} lock: (?:-13\b|\(13\))",
+            r"(?:releasing|removing|breaking) (?:the )?lock failed: \((?:13|1)\)",
         ),
     ),
     Rule(
@@ -162,6 +163,13 @@ IMAGE = (
             *("cannot", "could not", "can't"),
         ),
         never=("iptables", "ip_tables", "xt_", "br_netfilter", "overlay", "ipvs", "command succeeded", "nvidia"),
+    ),
+    Rule(
+        cause="kernel-module-missing",
+        why="The kernel's own folder of the rbd or nbd module is not there, so the module is not loaded on this node.",
+        pattern=either(
+            r"/sys/(?:bus/rbd/(?:supported_features|add|remove)\w{0,20}|module/(?:rbd|nbd|ceph|libceph)\b\S{0,60})\W{1,4}no such file",
+        ),
     ),
     Rule(
         cause="kernel-module-missing",

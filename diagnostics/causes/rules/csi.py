@@ -91,7 +91,7 @@ EXPANSION = (
             r"only dynamically provisioned pvc can be resized",
             r"online (?:expansion|resiz\w{1,3}) is not (?:supported|allowed)",
             r"does not support (?:volume|node) expansion",
-            r"(?:resize2fs|xfs_growfs)[^;]{0,200}(?:fail|error|denied|not found|unable|bad |is not a )",
+            r"(?:resize2fs|xfs_growfs)[^;]{0,200}(?:fail|error|denied|not found|unable|can't|cannot|couldn't|bad |is not a )",
             r"(?:fail|error)[^;]{0,80}(?:resize2fs|xfs_growfs)",
         ),
     ),

@@ -6,7 +6,11 @@ DISK = (
     Rule(
         cause="filesystem-corrupt",
         why="The filesystem is damaged; the check found errors that it did not repair.",
-        pattern=either(r"(?:not|unable to) correct them", r"(?:\blog|journal|jbd2:|/) ?recovery failed"),
+        pattern=either(
+            r"(?:not|unable to) correct them",
+            r"(?:\blog|journal|jbd2:|/) ?recovery failed",
+            r"(?<!no )(?<!\b0 )\bfile ?system (?:issues?|errors?|damage|problems?|inconsistenc\w{1,3}) (?:has been |have been |was |were )?(?:detected|found)",
+        ),
     ),
     Rule(
         cause="filesystem-corrupt",
@@ -104,6 +108,7 @@ DISK = (
             r"(?:not able|failed|unable|error|could not|cannot) (?:to |in |while )?format(?:t?ing)? ?(?:and|&) ?mount",
             r"formatandmount(?: \w{1,20})? failed",
             r"failed to formatandmount",
+            r"(?:failed to|unable to|could not|cannot) format [^;]{1,300},? and (?:then )?mount",
             r"mount failed: exit status 32\W{0,3}$",
         ),
     ),

@@ -27,6 +27,17 @@ REMOTE = (
         says=("host is down", "corrupted mount point", "mount point is corrupted"),
     ),
     Rule(
+        cause="stale-file-handle",
+        why="The mount point exists but cannot be looked at, so it was to be made anew: what was mounted there went away.",
+        likely=True,
+        says=("mkdir ",),
+        pattern=either(
+            r"/volumes/kubernetes\.io~csi/[^/\s]{1,253}/mount['\"]?: file exists",
+            r"/volumes/kubernetes\.io~(?:nfs|cephfs|glusterfs|azure-file|cifs)/[^/\s]{1,253}['\"]?: file exists",
+            r"/globalmount(?:/[^/\s]{1,253})?['\"]?: file exists",
+        ),
+    ),
+    Rule(
         cause="client-binary-missing",
         why="The mount helper for this network filesystem is not installed on the node, so mount takes the source for a disk.",
         fstype=_REMOTE,

@@ -97,6 +97,18 @@ NETWORK = (
         ),
     ),
     Rule(
+        cause="cni-apiserver-refused",
+        why="The network plugin could not read the pod or the node from the API server: its connection was refused.",
+        likely=True,
+        about="sandbox",
+        pattern=either(
+            r"failed to (?:get|fetch|read|query|list|patch|update) (?:the )?(?:pod|node)(?:'s)? "
+            r"(?:annotations?|info(?:rmation)?|ips?|cidrs?|networks?|spec|object|labels?)\b",
+        ),
+        also=("connection refused", "connection reset", "no route to host", "network is unreachable"),
+        never=("dial unix", "127.0.0.1", "localhost", "[::1]"),
+    ),
+    Rule(
         cause="cni-not-ready",
         why="The network plugin's daemon has not left what the plugin needs on this node: it is not running.",
         says=(

@@ -62,10 +62,12 @@ class Secret(Struct, frozen=True):
         """Whether `keys` names every key: its creation is among the recorded writes.
 
         A Secret made before the API server recorded writers shows only the keys that were written since. `type` never
-        changes after the creation, so that who owns it made the Secret; one who applies it owns all that it applied.
+        changes after the creation, so that who owns it made the Secret; one who applies it owns all that
+        it applied, and what was there before is recorded with that.
         """
         entries = [entry for entry in self.metadata.managed_fields or () if entry.fields_v1]
         return any(
-            "f:type" in (e.fields_v1 or {}) or (e.operation == "Apply" and "f:data" in (e.fields_v1 or {}))
+            "f:type" in (e.fields_v1 or {})
+            or (e.operation == "Apply" and not {"f:data", "f:stringData"}.isdisjoint(e.fields_v1 or {}))
             for e in entries
         )

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from diagnostics.facts.resources.meta import Meta, Struct
+from diagnostics.facts.resources.redaction import redact
 from diagnostics.model import Subject
 
 
@@ -43,6 +44,9 @@ class Event(Struct, frozen=True):
     event_time: datetime | None = None
     series: EventSeries | None = None
     source: EventSource | None = None
+
+    def __post_init__(self) -> None:
+        redact(self)
 
     @property
     def about(self) -> InvolvedObject:

@@ -5,6 +5,8 @@ from datetime import datetime
 
 import msgspec
 
+from diagnostics.facts.resources.redaction import redact
+
 
 def canonical_ip(text: str) -> str | None:
     """An IP address in its one canonical form, None for what is none: `fd00:0::5` and `fd00::5` are one address."""
@@ -58,6 +60,9 @@ class Condition(Struct, frozen=True):
     last_transition_time: datetime | None = None
     reason: str | None = None
     message: str | None = None
+
+    def __post_init__(self) -> None:
+        redact(self)
 
 
 class LocalReference(Struct, frozen=True):

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from diagnostics.facts.resources.meta import Condition, Meta, Struct
+from diagnostics.facts.resources.redaction import redact
 from diagnostics.facts.resources.volumes import RBDSource
 from diagnostics.model import Subject
 
@@ -86,6 +87,9 @@ class Waiting(Struct, frozen=True):
 
     reason: str | None = None
     message: str | None = None
+
+    def __post_init__(self) -> None:
+        redact(self)
 
 
 class Terminated(Struct, frozen=True):

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 
 from diagnostics.facts.resources.meta import AnnotatedMeta, LocalReference, Meta, Struct
+from diagnostics.facts.resources.redaction import redact
 from diagnostics.model import Subject
 
 
@@ -51,6 +52,9 @@ class PhaseStatus(Struct, frozen=True):
     reason: str | None = None
     message: str | None = None
     last_phase_transition_time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        redact(self)
 
 
 class Claim(Struct, frozen=True):
@@ -112,6 +116,9 @@ class AttachError(Struct, frozen=True):
 
     message: str | None = None
     time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        redact(self)
 
 
 class AttachmentStatus(Struct, frozen=True):

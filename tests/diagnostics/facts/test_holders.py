@@ -27,6 +27,7 @@ from diagnostics.facts.holders import (
 )
 from diagnostics.facts.kubernetes import Get, List, Listing
 from diagnostics.facts.resources import (
+    AnnotatedMeta,
     Claim,
     ClaimSource,
     ClaimSpec,
@@ -196,6 +197,33 @@ def test_owners_are_read_of_pods_that_use_claims() -> None:
     seen = snapshot().with_fact(CLAIM_USERS, Listing(pods))
     assert list(OWNING_REPLICA_SETS.requests(seen)) == [Get("rs", "ns")]
     assert list(OWNING_STATEFUL_SETS.requests(seen)) == [Get("db", "ns")]
+
+
+def test_a_claim_that_names_anothers_volume_has_none() -> None:
+    claims = Listing((Claim(AnnotatedMeta("data", "ns", "uid-new"), ClaimSpec("pv")),))
+    mine = user("p")
+    for ref, is_mine in (
+        (LocalReference("data", "ns", "uid-new"), True), (LocalReference("data", "ns"), True), (None, True),
+        (LocalReference("data", "ns", "uid-old"), False), (LocalReference("other", "ns"), False),
+        (LocalReference("data", "elsewhere"), False),
+    ):  # fmt: skip
+        seen = snapshot(
+            persistentvolumeclaims=claims, persistentvolumes=Listing((Volume(Meta("pv"), VolumeSpec(claim_ref=ref)),))
+        )
+        assert (volume_of(mine, "data", seen) is not None) == is_mine, ref
+
+
+def test_joins_are_made_once_for_thousands() -> None:
+    made: list[str] = []
+
+    def key(pod: Pod) -> str:
+        made.append(pod.metadata.name)
+        return pod.metadata.name
+
+    listing = Listing(tuple(user(f"p{number}") for number in range(100)))
+    for number in range(100):
+        assert [pod.metadata.name for pod in listing.index("name", key)[f"p{number}"]] == [f"p{number}"]
+    assert len(made) == 100
 
 
 def test_a_pods_images_come_through_its_claims_or_inline_and_each_once() -> None:
