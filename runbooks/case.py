@@ -19,7 +19,7 @@ from diagnostics.facts.ceph import (
 )
 from diagnostics.facts.holders import LEASES, NODE_PODS, NODES, PODS_AT, Host, host_of, is_bound, is_down
 from diagnostics.facts.resources import Node, Pod, Volume
-from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, sessions_of, sighting_of
+from diagnostics.verdicts import BETWEEN_LOOKS, FAR_OFF, fences_of, holder_ips, sessions_of, sighting_of
 from runbooks.fencing import YOUNGEST_LOCK, Case, Holder
 from runbooks.neighbours import CSI_CONTROLLER, csi_controllers, foreign, is_on_ceph, open_images, unread_images
 from runbooks.situation import CannotPlan, Situation, waits
@@ -46,6 +46,7 @@ def case_of(situation: Situation) -> Case:
     down = is_down(host.node, snapshot) if host.node else None
     known_for = snapshot.taken_at - first if first else None
     sessions = snapshot.seen(SESSIONS)
+    at_work = sessions_of(locker, sessions, holder_ips(locker, snapshot, sighting)) if sessions else ()
     holder = _holder(image, locker, host, down, volumes, situation)
     fenced = _already_fenced(holder, osdmap, situation)
     return Case(
@@ -63,7 +64,7 @@ def case_of(situation: Situation) -> Case:
         exclusive=image.exclusive,
         access_modes=tuple(sorted({mode for v in volumes for mode in v.spec.access_modes or ()})),
         traits=image.traits,
-        sessions=tuple(f"{s.entity} ({s.client})" for s in (sessions_of(locker, sessions) if sessions else ())),
+        sessions=tuple(f"{s.entity} ({s.client})" for s in at_work),
         reserved=tuple(_reserved(locker, host, situation)),
         watches_elsewhere=_watches_elsewhere(locker, image, situation),
         seen_twice=twice,

@@ -74,7 +74,8 @@ def _merged_fence(held: Sighting | None, after: Sighting) -> Sighting:
     if held.until != after.until:
         return newer
     first = min(held, after, key=lambda s: s.first_seen or _NEVER)
-    return msgspec.structs.replace(first, last_look=newer.last_look)
+    watched = tuple(dict.fromkeys((*after.watched_from, *held.watched_from)))[:MOST_WATCHERS]
+    return msgspec.structs.replace(first, last_look=newer.last_look, watched_from=watched)
 
 
 def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:

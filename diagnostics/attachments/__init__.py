@@ -15,10 +15,13 @@ from enum import StrEnum
 import msgspec
 
 from diagnostics.attachments.facts import (
+    SETTLED,
     attach_event,
     cause_of,
+    is_attached_in_tree,
     is_exclusive,
     is_in_use,
+    is_leaving,
     needs_attachment,
     pods_were_read,
     users_on,
@@ -41,7 +44,6 @@ from diagnostics.model import Evidence, Link, lasting, quoted
 
 FORCE_DETACH = timedelta(minutes=6)  # the attach controller's maxWaitForUnmountDuration
 GRACE = timedelta(seconds=60)  # an ordinary attachment takes seconds
-SETTLED = timedelta(minutes=10)  # an attachment younger than this may be of a pod that comes or goes just now
 _MULTI, _STUCK = "multi-attach", "attach-stuck"
 # Causes that say that it has not come yet, not why it cannot.
 _MAY_PASS = frozenset(
@@ -92,7 +94,7 @@ def hold_of(pod: Pod, volume: Volume, snapshot: Snapshot) -> Holding | None:
     Uses VolumeAttachments, nodes and leases, the pods of the claim, the CSIDriver and FailedAttachVolume events.
     """
     attachments = snapshot[k8s.ATTACHMENTS]
-    if needs_attachment(volume, snapshot) is False:
+    if needs_attachment(volume, snapshot) is False or is_attached_in_tree(volume, pod, snapshot):
         return None
     if isinstance(attachments, NotSeen):
         told = f"VolumeAttachments could not be read: {attachments.reason}"
@@ -131,8 +133,7 @@ def _held(name: str, attachment: Attachment | None, pod: Pod, volume: Volume, sn
     if node is None and attachment is None and snapshot.scope.subject is not None:
         return _unknown(f"node {name}, which has the volume, was not read", links, _MULTI)
     if node is None:
-        says = f"is attached to node {name}, which does not exist any more"
-        return _multi(Hold.ORPHANED, says, (*links, gone_link("Node", name)))
+        return _left_on_gone_node(name, links, pod, snapshot)
     users = users_on(name, volume, snapshot)
     down = is_down(node, snapshot)
     if users:
@@ -146,7 +147,7 @@ def _held(name: str, attachment: Attachment | None, pod: Pod, volume: Volume, sn
         why = f"the pods that use {volume.subject} on node {name} were not read"
         return _unknown(why, (*links, node_link(node, snapshot, volume)), _MULTI)
     if node.is_ready:
-        return _left_on_live_node(node, attachment, links, volume, snapshot)
+        return _left_on_live_node(node, attachment, links, pod, volume, snapshot)
     return _left_on_unhealthy_node(node, down, links, pod, volume, snapshot)
 
 
@@ -181,10 +182,23 @@ def _held_by(
     )
 
 
+def _left_on_gone_node(name: str, links: tuple[Link, ...], pod: Pod, snapshot: Snapshot) -> Holding:
+    """The node object is gone: the controller's 6 minutes run here too, from when the node or its pod went at the latest."""
+    says, links = f"is attached to node {name}, which does not exist any more", (*links, gone_link("Node", name))
+    since = pod.waiting_since
+    if since is not None and snapshot.taken_at < since + FORCE_DETACH:
+        ends = since + FORCE_DETACH
+        return _multi(Hold.TRANSIENT, f"{says}: the controller detaches it about {time_of(ends)}", links, ends=ends)
+    return _multi(Hold.ORPHANED, says, links)
+
+
 def _left_on_live_node(
-    node: Node, attachment: Attachment | None, links: tuple[Link, ...], volume: Volume, snapshot: Snapshot
+    node: Node, attachment: Attachment | None, links: tuple[Link, ...], pod: Pod, volume: Volume, snapshot: Snapshot
 ) -> Holding:
-    """No pod wants it there, and the node is Ready: the controller never detaches by force from such a node."""
+    """No pod wants it there, and the node is Ready: the controller never detaches by force from such a node.
+
+    When its last pod ended is not recorded: not before this pod has waited for long is it called an orphan.
+    """
     name, links = node.metadata.name, (*links, node_link(node, snapshot, volume))
     in_use = is_in_use(node, volume)
     made = attachment.metadata.creation_timestamp if attachment else None
@@ -194,7 +208,9 @@ def _left_on_live_node(
     if in_use:
         says = f"is still mounted on node {name} (its volumesInUse has it), which is Ready, though no pod uses it there"
         return _multi(Hold.STILL_MOUNTED, says, links)
-    if snapshot.taken_at - made <= SETTLED:
+    since = pod.waiting_since
+    waits_briefly = since is None or snapshot.taken_at - since <= FORCE_DETACH
+    if snapshot.taken_at - made <= SETTLED or waits_briefly or is_leaving(node, volume, snapshot):
         return _multi(Hold.TRANSIENT, f"is free on node {name}, so that the controller detaches it at once", links)
     says = f"is attached to node {name}, which is Ready and has neither a pod that uses it nor the volume in use"
     return _multi(Hold.ORPHANED, says, links[:1])  # the node is well: the attachment itself is the root

@@ -6,12 +6,13 @@ from diagnostics.causes import Cause, classify
 from diagnostics.facts import Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.csi import CSI_DRIVERS
-from diagnostics.facts.holders import CLAIM_USERS, users_of_claim
-from diagnostics.facts.resources import Event, Node, Pod, PodRow, Volume
+from diagnostics.facts.holders import CLAIM_USERS, NODES, users_of_claim
+from diagnostics.facts.resources import Attachment, Event, Node, Pod, PodRow, Volume
 
 FRESH = timedelta(
     minutes=15
 )  # an error of attaching is repeated more often than that; a Multi-Attach is told only once
+SETTLED = timedelta(minutes=10)  # an attachment younger than this may be of a pod that comes or goes just now
 _SHARED = ("ReadWriteMany", "ReadOnlyMany")  # the controller attaches a volume with either to several nodes
 
 
@@ -29,6 +30,19 @@ def needs_attachment(volume: Volume, snapshot: Snapshot) -> bool | None:
     if volume.spec.csi is None or drivers is None:
         return None
     return all(d.spec.attach_required for d in drivers.full if d.metadata.name == volume.spec.csi.driver)
+
+
+def is_attached_in_tree(volume: Volume, pod: Pod, snapshot: Snapshot) -> bool:
+    """Whether volumesAttached of the pod's node has an in-tree RBD volume: `kubernetes.io/rbd/POOL:IMAGE`.
+
+    Old releases of Kubernetes wrote its monitors in place of the pool (`[MON MON]`).
+    """
+    rbd, nodes = volume.spec.rbd, snapshot.seen(NODES)
+    if rbd is None or nodes is None:
+        return False
+    at = nodes.index("name", lambda node: node.metadata.name).get(pod.spec.node_name, ())
+    names = {f"kubernetes.io/rbd/{place}:{rbd.image}" for place in (rbd.pool, f"[{' '.join(rbd.monitors)}]")}
+    return any(attached.name in names for node in at for attached in node.status.volumes_attached or ())
 
 
 def is_in_use(node: Node, volume: Volume) -> bool | None:
@@ -51,6 +65,32 @@ def users_on(node: str, volume: Volume, snapshot: Snapshot) -> tuple[PodRow, ...
         return None
     users = users_of_claim(ref.namespace, ref.name, snapshot)
     return tuple(row for row in users if row.node == node and (row.shows_running or not row.deleting))
+
+
+def is_leaving(node: Node, volume: Volume, snapshot: Snapshot) -> bool:
+    """Whether a pod of the volume's claim is being deleted on a node: its volume is about to be let go there."""
+    ref = volume.spec.claim_ref
+    found: list[PodRow] = []
+    for kind in (k8s.PODS, CLAIM_USERS):
+        if ref is not None and (pods := snapshot.seen(kind)):
+            by_claim = pods.rows_by("claim", lambda row: ((row.namespace, name) for name in row.claims))
+            found += by_claim.get((ref.namespace, ref.name), ())
+    return any(row.node == node.metadata.name and row.deleting for row in found)
+
+
+def is_young(attachment: Attachment, snapshot: Snapshot) -> bool:
+    """Whether an attachment was made so lately that what belongs to it may have been read before."""
+    made = attachment.metadata.creation_timestamp
+    return made is None or snapshot.taken_at - made <= SETTLED
+
+
+def is_left(attachment: Attachment, node: Node, volume: Volume, snapshot: Snapshot) -> bool:
+    """Whether a Ready node has a volume attached that it has not mounted, and none of whose pods just leaves.
+
+    The volumesInUse of a node that is not Ready would prove nothing.
+    """
+    settled = node.is_ready and not is_young(attachment, snapshot)
+    return settled and is_in_use(node, volume) is False and not is_leaving(node, volume, snapshot)
 
 
 def pods_were_read(namespace: str | None, snapshot: Snapshot) -> bool:

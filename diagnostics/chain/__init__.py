@@ -53,4 +53,5 @@ def _root(links: list[Link]) -> Subject | None:
 
 def _pod(subject: Subject, snapshot: Snapshot) -> Pod | None:
     pods = snapshot.seen(PODS)
-    return next((pod for pod in (pods.full if pods else ()) if pod.metadata.uid == subject.uid), None)
+    by_uid = pods.index("uid", lambda pod: pod.metadata.uid) if pods else {}
+    return next(iter(by_uid.get(subject.uid, ())), None)

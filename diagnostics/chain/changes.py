@@ -19,7 +19,8 @@ def changes(finding: Finding, snapshot: Snapshot) -> tuple[Change, ...]:
             says = f"Ready became {node.ready.status}" + (f" ({node.ready.reason})" if node.ready.reason else "")
             found.append(Change(node.ready.last_transition_time, node.subject, says))
     pods = snapshot.seen(PODS)
-    pod = next((pod for pod in (pods.full if pods else ()) if pod.metadata.uid == finding.subject.uid), None)
+    by_uid = pods.index("uid", lambda pod: pod.metadata.uid) if pods else {}
+    pod = next(iter(by_uid.get(finding.subject.uid, ())), None)
     if pod is not None:
         owner = pod.metadata.controller
         if pod.metadata.creation_timestamp:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from diagnostics.chain.volumes import volume_link
 from diagnostics.facts import NotSeen, Snapshot
-from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, ImageSpec, LockedImage, Locker, Watcher
-from diagnostics.facts.holders import LEASES, host_of, is_down, lease_of
-from diagnostics.facts.images import image_of_volume
-from diagnostics.facts.kubernetes import VOLUMES
+from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, ImageSpec, LockedImage, Locker, Watcher
+from diagnostics.facts.holders import LEASES, host_of, is_down, lease_of, volumes_of
 from diagnostics.facts.resources import Node, Pod
 from diagnostics.model import Evidence, Link, Subject, quoted
-from diagnostics.verdicts import Verdict, sessions_of, verdict_of
+from diagnostics.verdicts import Verdict, holder_ips, sessions_of, sighting_of, verdict_of
+
+_NOT_KNOWN = "whose client that is, is not known"
 
 
 def locked_by_name(spec: str, snapshot: Snapshot) -> LockedImage | None:
@@ -21,11 +21,8 @@ def locked_by_name(spec: str, snapshot: Snapshot) -> LockedImage | None:
 
 def volume_links(image: LockedImage, snapshot: Snapshot) -> Iterator[Link]:
     """The PersistentVolumes that are made of an image."""
-    volumes = snapshot.seen(VOLUMES)
-    wanted = ImageSpec(image.image.pool, image.image.namespace, image.image.name)
-    for volume in volumes.full if volumes else ():
-        if image_of_volume(volume) == wanted:
-            yield volume_link(volume)
+    for volume in volumes_of(image.image.spec, snapshot):
+        yield volume_link(volume)
 
 
 def unlocked_image(
@@ -61,14 +58,18 @@ def _free_image(
     else:
         told = ", ".join(f"{w.client} {w.address}" for w in watchers) or "none"
         proof.append(Evidence(f"rbd watchers of {image.name}", told))
-    elsewhere = [w for w in watchers or () if not _at(w, pod_node, snapshot)]
+    elsewhere = [w for w in watchers or () if _is_elsewhere(w, pod_node, snapshot)]
+    strangers = [w for w in watchers or () if w not in elsewhere and host_of(w.address.ip, snapshot).node is None]
+    unseen.extend(_whose(w.client, w.address.ip, snapshot) for w in strangers)
     if elsewhere:
         users = quoted([w.client for w in elsewhere])
         links = [Link(image, f"is not locked, but open at {users}", tuple(proof))]
         for watcher in elsewhere:
             links += _watcher_links(image, watcher, snapshot, unseen)
         return links, "rbd-image-in-use"
-    if told_locked:
+    if strangers:
+        says = f"is not locked, but open at {quoted([w.client for w in strangers])}, and {_NOT_KNOWN}"
+    elif told_locked:
         says = "is not locked: the lock went since, or the node's user or key is wrong, which gives the same text"
     elif watchers:
         says = "is not locked, and open at the pod's own node only: an earlier mount there was not undone"
@@ -77,17 +78,34 @@ def _free_image(
     return [Link(image, says, tuple(proof))], None
 
 
-def _at(watcher: Watcher, node: str | None, snapshot: Snapshot) -> bool:
+def _is_elsewhere(watcher: Watcher, node: str | None, snapshot: Snapshot) -> bool:
+    """Whether a watcher is known not to be of this node. One of no known node may be of it: nodes have more addresses
+    than they report. A mirror daemon is nobody's mount, wherever it runs.
+    """
     host = host_of(watcher.address.ip, snapshot).node
-    return host is not None and host.metadata.name == node
+    if host is None:
+        return _is_mirror(watcher, snapshot)
+    return host.metadata.name != node
+
+
+def _whose(client: str, ip: str, snapshot: Snapshot) -> str:
+    return f"whose client {client} at {ip} is, is not known: {host_of(ip, snapshot).why}"
+
+
+def _is_mirror(watcher: Watcher, snapshot: Snapshot) -> bool:
+    return any("rbd-mirror" in entity for entity in _entities(watcher, snapshot))
+
+
+def _entities(watcher: Watcher, snapshot: Snapshot) -> set[str]:
+    """The Ceph users that a watching client has open sessions as."""
+    sessions = snapshot.seen(SESSIONS)
+    return {s.entity for s in (sessions.open if sessions else ()) if s.client == watcher.client and s.entity}
 
 
 def _watcher_links(image: Subject, watcher: Watcher, snapshot: Snapshot, unseen: list[str]) -> Iterator[Link]:
     """The client that has an unlocked image open, and its node."""
-    sessions = snapshot.seen(SESSIONS)
-    entities = {s.entity for s in (sessions.open if sessions else ()) if s.client == watcher.client and s.entity}
+    entities, mirror = _entities(watcher, snapshot), _is_mirror(watcher, snapshot)
     who = f" ({quoted(sorted(entities))})" if entities else ""
-    mirror = any("rbd-mirror" in entity for entity in entities)
     daemon = ", a mirror daemon: it is no user of the volume, though old drivers count it as one" if mirror else ""
     yield Link(
         Subject("CephClient", None, watcher.client, f"{image.uid.partition('/')[0]}/{watcher.client}"),
@@ -102,13 +120,37 @@ def _watcher_links(image: Subject, watcher: Watcher, snapshot: Snapshot, unseen:
 
 
 def holds_up(pod: Pod, image: LockedImage, snapshot: Snapshot) -> bool:
-    """Whether a lock is held by somebody other than the pod's own node at work."""
+    """Whether a lock is held by somebody other than the pod's own node at work.
+
+    A holder at work whose node is not known may be just that: nodes have more addresses than they report.
+    """
     for locker in image.lockers:
         host = host_of(locker.address.ip, snapshot).node
-        own = host is not None and host.metadata.name == pod.spec.node_name
-        if not (own and verdict_of(image, locker, snapshot).verdict is Verdict.LIVE):
+        may_be_own = host is None or host.metadata.name == pod.spec.node_name
+        if not (may_be_own and verdict_of(image, locker, snapshot).verdict is Verdict.LIVE):
             return True
     return False
+
+
+def is_live(image: LockedImage, snapshot: Snapshot) -> bool:
+    """Whether all that hold a lock on an image are at work."""
+    return all(verdict_of(image, locker, snapshot).verdict is Verdict.LIVE for locker in image.lockers)
+
+
+def stranger_links(image: LockedImage, snapshot: Snapshot, unseen: list[str]) -> Iterator[Link]:
+    """The image, if some of those that hold its lock are at work and of no known node: it ends there, as nobody is blamed."""
+    strangers = [
+        locker for locker in image.lockers
+        if host_of(locker.address.ip, snapshot).node is None
+        and verdict_of(image, locker, snapshot).verdict is Verdict.LIVE
+    ]  # fmt: skip
+    if not strangers:
+        return
+    unseen.extend(_whose(locker.client, locker.address.ip, snapshot) for locker in strangers)
+    says = f"is locked by {quoted([locker.client for locker in strangers])}, at work, and {_NOT_KNOWN}"
+    source = f"cls lock get_info on {image.image.pool}/{image.image.header}"
+    held = (Evidence(source, f"{one.client} {one.cookie} {one.address}") for one in strangers)
+    yield Link(image.image.subject, says, tuple(held))
 
 
 def lock_links(
@@ -142,6 +184,8 @@ def _locker_links(
     judgement = verdict_of(image, locker, snapshot)
     host = host_of(locker.address.ip, snapshot)
     own = ", the pod's own node" if host.node and host.node.metadata.name == pod_node else ""
+    if host.node is None and pod_node and judgement.verdict is Verdict.LIVE:
+        own = f" ({_NOT_KNOWN})"
     yield Link(
         Subject("RBDLock", None, locker.name, uid),
         f"is held by {locker.client} from {locker.address.ip}{own}: {judgement.verdict}",
@@ -166,7 +210,8 @@ def _client_evidence(image: LockedImage, locker: Locker, snapshot: Snapshot) -> 
         yield Evidence("mon sessions", f"not seen: {sessions.reason}")
     else:
         by = locker.client if locker.managed else locker.address.ip
-        found = ", ".join(f"{s.entity} {s.client}" for s in sessions_of(locker, sessions)) or "none"
+        ips = holder_ips(locker, snapshot, sighting_of(image, locker, snapshot.seen(SIGHTINGS) or ()))
+        found = ", ".join(f"{s.entity} {s.client}" for s in sessions_of(locker, sessions, ips)) or "none"
         yield Evidence(f"mon sessions of {by}", found)
     if not isinstance(osdmap, NotSeen):
         covering = [fence.entry for fence in osdmap.fences if fence.covers(locker.address)]

@@ -14,9 +14,17 @@ from diagnostics.model import Evidence, Link
 def claims_of(pod: Pod, snapshot: Snapshot) -> Iterator[Claim]:
     """The claims that a pod mounts, as far as they are there and were read."""
     claims = snapshot.seen(CLAIMS)
-    for claim in claims.full if claims else ():
-        if claim.metadata.namespace == pod.metadata.namespace and claim.metadata.name in pod.claims:
-            yield claim
+    by_key = claims.index("key", lambda claim: (claim.metadata.namespace, claim.metadata.name)) if claims else {}
+    for name in dict.fromkeys(pod.claims):
+        yield from by_key.get((pod.metadata.namespace, name), ())
+
+
+def volumes_of_pod(pod: Pod, snapshot: Snapshot) -> Iterator[tuple[Volume, tuple[Link, ...]]]:
+    """The PersistentVolumes of a pod with the links that lead to each."""
+    for name in pod.claims:
+        if volume := volume_of(pod, name, snapshot):
+            claimed = (claim_link(claim) for claim in claims_of(pod, snapshot) if claim.metadata.name == name)
+            yield volume, (*claimed, volume_link(volume))
 
 
 def volume_path(

@@ -10,29 +10,38 @@ import msgspec
 
 from diagnostics.attachments import Hold, hold_of
 from diagnostics.causes import Cause
-from diagnostics.chain.volumes import claim_link, claims_of, volume_link
+from diagnostics.chain.volumes import claim_link, claims_of, volumes_of_pod
 from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts.csi import (
     CONFIG_MAPS,
     CSI_NODES,
+    MOST_OBJECTS,
     SECRETS,
     config_maps_of,
     drivers_of,
     node_plugins,
     secrets_of,
 )
-from diagnostics.facts.holders import volume_of
 from diagnostics.facts.kubernetes import CLAIMS, Get, Resource
 from diagnostics.facts.plugins import drivers_wanted, plugin_links, pod_link
-from diagnostics.facts.resources import ConfigMap, KeyToPath, Pod, Secret, Volume
+from diagnostics.facts.resources import ConfigMap, Pod, PodVolume, Secret
 from diagnostics.model import Evidence, Link, Subject, quoted
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """Something that a pod waits for: the cause that it is, and the links from the pod to it."""
+    """Something that a pod waits for: the cause that it is, and the links from the pod to it.
+
+    One that `gives_way` passes by itself or is not known: whatever else the pod waits for explains more.
+    """
 
     cause: str
     links: tuple[Link, ...]
+    gives_way: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no pod can start that waits for this: an object or a key that is not there, a claim without a volume."""
+        return self.cause in _CERTAIN
 
 
 def claims(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> Iterator[Wait]:
@@ -69,16 +78,18 @@ def _missing(
             unseen.append(f"{word} {quoted(required)}: {listing.reason}")
         return
     namespace = pod.metadata.namespace
-    asked = set(kind.requests(snapshot))
-    there = {(o.metadata.namespace, o.metadata.name): o for o in listing.full}
+    there = listing.index("key", lambda o: (o.metadata.namespace, o.metadata.name))
     for name in dict.fromkeys(required):
         subject = Subject(word, namespace, name, "")
         source = f"GET {kind.plural} {namespace}/{name}"
-        found = there.get((namespace, name))
-        if found is None and Get(name, namespace) in asked:
+        found = next(iter(there.get((namespace, name), ())), None)
+        if found is None and Get(name, namespace) in kind.requests(snapshot):
             yield Wait(cause, (Link(subject, "does not exist", (Evidence(source, "not found"),)),))
+        elif found is None:
+            if pod.is_creating:  # for others nothing is asked, and nothing is missed
+                unseen.append(f"{word} {name}: it was not asked for, {MOST_OBJECTS} others were")
         elif (
-            found is not None and found.keys is not None and found.keys_are_all
+            found.keys is not None and found.keys_are_all
             and (lacking := _keys_of(pod, word, name) - found.keys)
         ):  # fmt: skip
             has = Evidence(source, f"its keys are {quoted(sorted(found.keys)) or 'none'}")
@@ -87,25 +98,43 @@ def _missing(
 
 
 def _keys_of(pod: Pod, word: str, name: str) -> frozenset[str]:
-    """The keys of a ConfigMap or Secret that a pod's volumes name one by one (those may not be missing)."""
-    items: list[KeyToPath] = []
+    """The keys of a ConfigMap or Secret that a pod's volumes name one by one and that may not be missing.
+
+    Of an optional volume, or an optional source of a projected one, any key may.
+    """
+    keys: set[str] = set()
     for entry in pod.spec.volumes or ():
-        if word == "ConfigMap" and entry.config_map and entry.config_map.name == name:
-            items += entry.config_map.items or ()
-        if word == "Secret" and entry.secret and entry.secret.secret_name == name:
-            items += entry.secret.items or ()
-    return frozenset(item.key for item in items)
+        if word == "ConfigMap" and (source := entry.config_map) and source.name == name and not source.optional:
+            keys.update(item.key for item in source.items or ())
+        if word == "Secret" and (secret := entry.secret) and secret.secret_name == name and not secret.optional:
+            keys.update(item.key for item in secret.items or ())
+        keys.update(_projected_keys(entry, "configMap" if word == "ConfigMap" else "secret", name))
+    return frozenset(keys)
+
+
+def _projected_keys(entry: PodVolume, what: str, name: str) -> Iterator[str]:
+    sources = (entry.projected or {}).get("sources")
+    for source in sources if isinstance(sources, list) else ():
+        named = source.get(what) if isinstance(source, dict) else None
+        if isinstance(named, dict) and named.get("name") == name and not named.get("optional"):
+            items = named.get("items")
+            for item in items if isinstance(items, list) else ():
+                if isinstance(item, dict) and isinstance(item.get("key"), str):
+                    yield item["key"]
 
 
 def exists_after_all(pod: Pod, cause: Cause, snapshot: Snapshot) -> Wait | None:
-    """An object that an event calls not found, and that is there: made since, or the kubelet's cache is old."""
+    """An object that an event calls not found, and that is there: made since, or the kubelet's cache is old.
+
+    None also where none of the pod's volumes mounts it.
+    """
     kinds: tuple[tuple[Resource[ConfigMap | Secret], str, str, Iterator[tuple[str, bool]]], ...] = (
         (CONFIG_MAPS, "ConfigMap", "configmap", config_maps_of(pod)), (SECRETS, "Secret", "secret", secrets_of(pod)),
     )  # fmt: skip
     for kind, word, entity, mounted in kinds:
         listing = snapshot.seen(kind)
         named = cause.entities.get(entity)
-        wanted = {named} if named else {name for name, _ in mounted}
+        wanted = {name for name, _ in mounted if named in (None, "", name)}
         found = [
             o for o in (listing.full if listing else ())
             if o.metadata.namespace == pod.metadata.namespace and o.metadata.name in wanted
@@ -163,17 +192,12 @@ def attachment(pod: Pod, snapshot: Snapshot, unseen: list[str]) -> Iterator[Wait
     held = [(path, hold) for path, hold in found if hold and hold.links and hold.kind is not Hold.BEING_ATTACHED]
     for path, hold in sorted(held, key=lambda pair: pair[1].kind.rank):  # the worst one is the root
         told = {link.subject for link in hold.links}
-        yield Wait(hold.cause, (*(link for link in path if link.subject not in told), *hold.links))
+        links = (*(link for link in path if link.subject not in told), *hold.links)
+        yield Wait(hold.cause, links, gives_way=hold.kind in _PASSING)
 
 
-def volumes_of_pod(pod: Pod, snapshot: Snapshot) -> Iterator[tuple[Volume, tuple[Link, ...]]]:
-    """The PersistentVolumes of a pod with the links that lead to each."""
-    for name in pod.claims:
-        if volume := volume_of(pod, name, snapshot):
-            claimed = (claim_link(claim) for claim in claims_of(pod, snapshot) if claim.metadata.name == name)
-            yield volume, (*claimed, volume_link(volume))
-
-
+_CERTAIN = frozenset({"pvc-unbound", "configmap-missing", "secret-missing", "secret-key-missing"})
+_PASSING = frozenset({Hold.TRANSIENT, Hold.DETACHING, Hold.UNKNOWN})
 _NOT_REGISTERED = "csi-driver-not-registered"
 Explain = Callable[[Pod, Snapshot, list[str]], Iterator[Wait]]
 # Which waits can be behind an event of a cause. Whatever only says that time ran out can be any of them, in this order.

@@ -4,8 +4,10 @@ Invariant: nothing is called missing that was not looked for; another Ceph than 
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 from diagnostics.facts import NotSeen, Snapshot
+from diagnostics.facts.blind import by_reason, some
 from diagnostics.facts.ceph import LOCKS, OSDMAP, STATUS
 from diagnostics.facts.csi import CSI_CONFIG, SECRETS, STORAGE_CLASSES, is_ceph_csi
 from diagnostics.facts.csi_config import (
@@ -100,11 +102,13 @@ def in_pools(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
     """Volumes and classes whose pool, or image, does not exist in this Ceph."""
     wanted: list[tuple[Link, str | None, str, str]] = []
     locks, absent, known, status = snapshot.seen(LOCKS), set[Subject](), configs(snapshot), snapshot[STATUS]
+    missing = frozenset(locks.absent if locks else ())
+    is_ours = cache(lambda driver, cluster: _is_ours(known.get(driver), cluster, snapshot))
     for volume, csi in ceph_volumes(snapshot):
         image, given = image_of_volume(volume), csi.volume_attributes or {}
         wanted += [(_volume_link(volume, f"lies in the pool {given[key]}"), cluster_id_of(volume), csi.driver, given[key])
                    for key in ("pool", "dataPool") if given.get(key)]  # fmt: skip
-        if locks and image in locks.absent and _is_ours(known.get(csi.driver), cluster_id_of(volume), snapshot):
+        if locks and image in missing and is_ours(csi.driver, cluster_id_of(volume)):
             link = _volume_link(volume, f"is the RBD image {image}")
             gone = Link(Subject("RBDImage", None, str(image), f"{locks.fsid}/{image.pool}/{image.namespace}/{image.name}"),
                         "does not exist", (Evidence(f"rbd info {image}", "no such image"),))  # fmt: skip
@@ -120,10 +124,11 @@ def in_pools(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
                    for key in ("pool", "dataPool") if given.get(key)]  # fmt: skip
     told: dict[str, str | None] = {}
     for link, cluster, driver, pool in wanted:
-        if link.subject in absent or not _is_ours(known.get(driver), cluster, snapshot):
+        if link.subject in absent or not is_ours(driver, cluster):
             continue
-        proof = told.setdefault(pool, _no_pool(pool, snapshot))
-        if proof:
+        if pool not in told:
+            told[pool] = _no_pool(pool, snapshot)
+        if proof := told[pool]:
             absent.add(link.subject)
             subject = Subject("CephPool", None, pool, f"{locks.fsid if locks else ''}/{pool}")
             gone = Link(subject, "does not exist", (Evidence("ceph osd pool ls", proof),))
@@ -132,7 +137,7 @@ def in_pools(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
             )
     if unclear := sorted(pool for pool, proof in told.items() if proof is None):
         yield Unseen(
-            f"the pools {quoted(unclear)}",
+            f"the pools {some(unclear)}",
             status.reason if isinstance(status, NotSeen) else "no manager is active, so Ceph does not name its pools",
         )
 
@@ -152,9 +157,10 @@ def in_secrets(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
         return
     asked = set(SECRETS.requests(snapshot))
     there = {(one.metadata.namespace or "", one.metadata.name): one for one in listing.full}
+    skipped = {(ns, name): None for ns, name in users if Get(name, ns) not in asked}
+    yield from by_reason((f"Secret {ns}/{name}", "it was one too many to look for") for ns, name in skipped)
     for (namespace, name), mine in users.items():
-        if Get(name, namespace) not in asked:
-            yield Unseen(f"Secret {namespace}/{name}", "it was one too many to look for")
+        if (namespace, name) in skipped:
             continue
         yield from _of_secret(namespace, name, there.get((namespace, name)), mine)
 

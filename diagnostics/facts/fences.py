@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from diagnostics.facts import Snapshot
-from diagnostics.facts.ceph import Fence, OsdMap, parse_fence
+from diagnostics.facts.ceph import Address, Fence, OsdMap, Sighting, parse_fence
 from diagnostics.facts.holders import LEASES, is_down, lease_of
 from diagnostics.facts.resources import Node
 from diagnostics.model import Evidence, Link, Subject
@@ -52,6 +52,40 @@ def is_older_than_node(over: NodeFence, now: datetime) -> bool:
     """Whether an entry that lasts for years was made before its Node object, if it was made for the usual time."""
     made, until = over.node.metadata.creation_timestamp, over.fence.until
     return made is not None and until - now > A_YEAR and until - USUAL_FENCE < made
+
+
+def is_daemons(over: NodeFence) -> bool:
+    """A client's entry has no port. Daemons that were replaced (mgr, MDS) are fenced for a day, with theirs."""
+    return over.exact and Address.parse(over.fence.entry).port != 0
+
+
+def came_back(node: Node, since: datetime | None) -> bool:
+    """Whether a node became Ready after a moment: it was not Ready then, or later."""
+    ready = node.ready.last_transition_time if node.is_ready and node.ready else None
+    return since is not None and ready is not None and ready > since
+
+
+def boot_told(over: NodeFence, seen: Sighting | None, rebooted: bool | None) -> str:
+    """What is known of a node's boot since its fence was `seen` first, if it is not known to have rebooted."""
+    name, boot = over.node.metadata.name, over.node.status.node_info.boot_id
+    since = seen.first_seen if seen else None
+    told = f"since {since:%Y-%m-%dT%H:%M:%SZ}, when the fence was seen first" if since else "since it was fenced"
+    other = bool(seen and seen.boot and boot and seen.boot != boot)
+    if rebooted is None:
+        if other:
+            why = "its boot is another one, but no systemUUID tells whether it is the same machine"
+        elif seen is None or seen.last_look == seen.first_seen:
+            why = "this is the first look at it"
+        elif boot and seen.boot:
+            why = f"it has the boot that it had {told}, and was Ready then"
+        else:
+            why = "it tells no boot"
+        return f"whether {name} has rebooted since then is not known: {why}"
+    if other:
+        return f"another machine is called {name} now, the one that was fenced may still run"
+    if not over.node.is_ready:
+        return f"{name} is not Ready and has not shown another boot"
+    return f"{name} has not rebooted {told}"
 
 
 def fence_link(fence: Fence, osdmap: OsdMap, says: str = "") -> Link:

@@ -9,11 +9,12 @@ in user space, and a volume with `tryOtherMounters` falls back to it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from diagnostics.facts import NotSeen, Snapshot
+from diagnostics.facts.blind import by_reason
 from diagnostics.facts.ceph import FEATURES, ImageSpec
 from diagnostics.facts.csi_config import Drift
 from diagnostics.facts.holders import NODES, users_of_claim
@@ -78,11 +79,18 @@ def in_features(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
         yield from unread(snapshot, FEATURES, NODES)
     if isinstance(features, NotSeen):
         return
+    unclear: list[tuple[str, str]] = []
+    ready = _one_of_each_kernel(snapshot)
     for volume, image in mapped:
         if reason := features.unread.get(str(image)):
-            yield Unseen(f"features of {image}", reason)
+            unclear.append((f"features of {image}", reason))
         elif names := features.features.get(str(image)):
-            yield from _of_volume(volume, image, names, snapshot)
+            for found in _of_volume(volume, image, names, ready, snapshot):
+                if isinstance(found, Unseen):
+                    unclear.append((found.subject, found.reason))
+                else:
+                    yield found
+    yield from by_reason(unclear)
 
 
 def _is_for_the_kernel(volume: Volume) -> bool:
@@ -91,15 +99,25 @@ def _is_for_the_kernel(volume: Volume) -> bool:
     return given.get("mounter", "") != "rbd-nbd" and not other
 
 
+def _one_of_each_kernel(snapshot: Snapshot) -> tuple[Node, ...]:
+    """The first Ready node with each kernel: the others say nothing more."""
+    nodes = snapshot.seen(NODES)
+    found: dict[str, Node] = {}
+    for node in nodes.full if nodes else ():
+        if node.is_ready:
+            found.setdefault(node.status.node_info.kernel_version, node)
+    return tuple(found.values())
+
+
 def _of_volume(
-    volume: Volume, image: ImageSpec, features: tuple[str, ...], snapshot: Snapshot
+    volume: Volume, image: ImageSpec, features: tuple[str, ...], ready: Sequence[Node], snapshot: Snapshot
 ) -> Iterator[Drift | Unseen]:
     nodes, ref, scope = snapshot.seen(NODES), volume.spec.claim_ref, snapshot.scope
-    every = {node.metadata.name: node for node in (nodes.full if nodes else ())}
+    every = nodes.index("name", lambda node: node.metadata.name) if nodes else {}
     rows = users_of_claim(ref.namespace, ref.name, snapshot) if ref else ()
     waiting = dict.fromkeys(row.node for row in rows if row.phase == "Pending" and row.node in every)
     for name in waiting:
-        node = every[name or ""]
+        node = every[name][0]
         support = support_of(node.status.node_info.kernel_version, features)
         if support.lacking:
             yield _drift(volume, image, features, node, support, snapshot)
@@ -112,7 +130,6 @@ def _of_volume(
     # A look at one pod, or at some namespaces, does not know who else uses it, nor all nodes.
     if rows or scope.subject is not None or scope.namespaces:
         return
-    ready = [node for node in every.values() if node.is_ready]
     found = [support_of(node.status.node_info.kernel_version, features) for node in ready]
     if ready and all(support.lacking for support in found):
         yield _drift(volume, image, features, ready[0], found[0], snapshot, nobody=True)

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 
+from diagnostics.facts.blind import NAMED, some
 from diagnostics.facts.ceph import ClusterStatus, OsdState
-from diagnostics.model import Evidence, Link, Subject, quoted
+from diagnostics.model import Evidence, Link, Subject
 
 _ACTING = re.compile(r"acting \[([0-9,]*)\]")
 
@@ -40,10 +41,13 @@ def down_link(status: ClusterStatus, osds: tuple[OsdState, ...]) -> tuple[Link, 
     """The last link of a chain that ends at OSDs which are down; none where there are none."""
     if not osds:
         return ()
-    others = [osd.name for osd in osds[1:]]
-    says = "is down" + (f", and so {'is' if len(others) == 1 else 'are'} {quoted(others)}" if others else "")
+    others = osds[1:]
+    says = "is down" + (
+        f", and so {'is' if len(others) == 1 else 'are'} {some([osd.name for osd in others])}" if others else ""
+    )
+    named = osds[: 1 + NAMED]  # a power cut takes hundreds, and every image behind them gets this link
     return (
-        Link(part(status, "OSD", osds[0].name), says, tuple(proof for osd in osds for proof in proofs(status, osd))),
+        Link(part(status, "OSD", osds[0].name), says, tuple(proof for osd in named for proof in proofs(status, osd))),
     )
 
 

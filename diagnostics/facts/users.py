@@ -6,8 +6,8 @@ from typing import Any
 
 from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts.ceph import ImageSpec
-from diagnostics.facts.holders import images_of_pod
-from diagnostics.facts.images import is_ceph
+from diagnostics.facts.holders import images_of_pod, volume_of
+from diagnostics.facts.images import image_of_volume, is_ceph, is_rbd
 from diagnostics.facts.kubernetes import CLAIMS, EVENTS, PODS, VOLUMES
 from diagnostics.facts.resources import Event, Pod
 from diagnostics.model import Unseen
@@ -32,6 +32,25 @@ def waiting_pods(snapshot: Snapshot) -> Iterator[Pod]:
 def waiting_for(image: ImageSpec, snapshot: Snapshot) -> tuple[Pod, ...]:
     """The waiting pods that mount an image."""
     return tuple(pod for pod in waiting_pods(snapshot) if image in images_of_pod(pod, snapshot))
+
+
+def waits_at_most(limit: timedelta, pod: Pod, snapshot: Snapshot) -> bool:
+    """Whether a waiting pod is known to wait for no longer than this."""
+    return pod.waiting_since is not None and snapshot.taken_at - pod.waiting_since <= limit
+
+
+def shared_images(pod: Pod, snapshot: Snapshot) -> frozenset[str]:
+    """The pod's images that several nodes may write to: a VM that migrates has its disk open on both."""
+    volumes = [volume for claim in pod.claims if (volume := volume_of(pod, claim, snapshot))]
+    return frozenset(str(image_of_volume(v)) for v in volumes if "ReadWriteMany" in (v.spec.access_modes or ()))
+
+
+def nameless(pod: Pod, snapshot: Snapshot) -> Iterator[Unseen]:
+    """The pod's volumes that are RBD images but do not say which: their locks cannot be found."""
+    for claim in pod.claims:
+        volume = volume_of(pod, claim, snapshot)
+        if volume is not None and is_rbd(volume) and image_of_volume(volume) is None:
+            yield Unseen(str(volume.subject), "it is an RBD image, but its attributes do not say which")
 
 
 def fresh_events(snapshot: Snapshot) -> Iterator[tuple[Pod, Event]]:

@@ -23,6 +23,13 @@ def open_images(snapshot: Snapshot) -> tuple[tuple[ImageSpec, tuple[Watcher, ...
     return tuple((spec, watchers) for spec, watchers in found.items() if watchers)
 
 
+def clients_of_images(snapshot: Snapshot) -> set[str]:
+    """The addresses (`ip:port/nonce`) of all lockers and watchers of images, as far as they were read."""
+    locks = snapshot.seen(LOCKS)
+    lockers = {str(locker.address) for image in (locks.images if locks else ()) for locker in image.lockers}
+    return lockers | {str(watcher.address) for _, watchers in open_images(snapshot) for watcher in watchers}
+
+
 def unread_watchers(snapshot: Snapshot) -> Iterator[Unseen]:
     """The images, and pools, of which it is not known who has them open."""
     locks, others = snapshot.seen(LOCKS), snapshot[WATCHERS]

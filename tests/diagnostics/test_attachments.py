@@ -390,3 +390,37 @@ async def test_whether_a_driver_attaches_is_known_only_from_its_csidriver_or_tha
 def test_a_message_is_cut_to_one_line() -> None:
     assert cut("a\n b\tc") == "a b c"
     assert len(cut("x" * 1_000_000)) < 510
+
+
+# --- What passes by itself is not called an orphan
+
+
+async def test_a_volume_on_a_ready_node_is_no_orphan_while_its_pod_leaves_or_the_new_one_has_hardly_waited() -> None:
+    ended: Json = {"terminated": {"exitCode": 0}}
+    leaving = old(deletionTimestamp="2026-03-14T09:29:57Z", state=ended)
+    for pods in ([waiting(), leaving], [waiting(since="2026-03-14T09:28:00Z")]):
+        found = await certain(world(pods=pods))
+        assert (found.kind, found.final) == (Hold.TRANSIENT, False)
+    assert (await certain(world())).kind is Hold.ORPHANED
+
+
+async def test_a_volume_on_a_node_that_is_gone_passes_within_six_minutes() -> None:
+    gone = {"nodes": [node("node2")]}
+    young = await certain(world(pods=[waiting(since="2026-03-14T09:26:00Z")], **gone))
+    assert (young.kind, young.ends) == (Hold.TRANSIENT, _moment("2026-03-14T09:32:00Z"))
+    assert (await certain(world(**gone))).kind is Hold.ORPHANED
+
+
+async def test_an_in_tree_volume_that_the_node_has_attached_is_not_held_by_an_old_multi_attach() -> None:
+    told = event(
+        "multi", 'Multi-Attach error for volume "pv-index" Volume is already used by pod(s) old', "2026-03-14T09:20:00Z"
+    )
+    objects = {
+        "persistentvolumes": [volume(IN_TREE)],
+        "volumeattachments": [],
+        "events": [told],
+        "pods": [waiting(), old()],
+    }
+    assert (await certain(world(**objects))).cause == "multi-attach"
+    has = node("node2", volumesAttached=[{"name": "kubernetes.io/rbd/mioss:index"}])
+    assert await held(world(**objects, nodes=[node("node1"), has])) is None

@@ -4,11 +4,23 @@ from typing import Any
 
 import pytest
 
+from diagnostics.facts.csi import MOST_OBJECTS
 from diagnostics.model import Finding, Subject
 from tests.diagnostics.recorded import Gap, World, but
-from tests.diagnostics.test_chain import INCIDENT, Json, event, explained, kinds, link, proof, with_ceph, with_objects
+from tests.diagnostics.test_chain import (
+    IMAGE,
+    INCIDENT,
+    Json,
+    event,
+    explained,
+    kinds,
+    link,
+    proof,
+    with_ceph,
+    with_objects,
+)
 
-UMBRELLA = "Unable to attach or mount volumes: unmounted volumes=[data]: timed out waiting for the condition"
+UMBRELLA = "Unable to attach or mount volumes: unmounted volumes=[data conf]: timed out waiting for the condition"
 DRIVER = "rbd.csi.ceph.com"
 SPEC = {"pool": "mioss", "namespace": "", "name": "index-api-image"}
 REGISTERED = {"metadata": {"name": "node2", "uid": "csinode-2"}, "spec": {"drivers": [{"name": DRIVER, "nodeID": "n"}]}}
@@ -168,8 +180,26 @@ async def test_a_client_elsewhere_that_has_the_unlocked_image_open_is_named_with
 async def test_a_watcher_of_a_strange_address_is_where_the_chain_ends_and_that_is_said() -> None:
     strange = {**WATCHER, "address": {"ip": "203.0.113.9", "port": 0, "nonce": 5}}
     found = await explained(open_at(strange))
+    assert (found.cause, found.root) == ("mount-timeout-umbrella", IMAGE)
+    assert link(found, "RBDImage").says == (
+        "is not locked, but open at client.77, and whose client that is, is not known"
+    )
+    told = "whose client client.77 at 203.0.113.9 is, is not known: no node has the address 203.0.113.9"
+    assert told in found.unseen
+    blind = await explained(but(open_at(WATCHER), unseen={"nodes": Gap("timeout")}))
+    assert blind.cause == "mount-timeout-umbrella"
+    assert any("nodes could not be read" in reason for reason in blind.unseen)
+    both = await explained(open_at(strange, {**WATCHER, "client": "client.78"}))
+    assert (both.cause, str(both.root)) == ("rbd-image-in-use", "Node node1")
+    assert link(both, "RBDImage").says == "is not locked, but open at client.78"
+
+
+async def test_a_mirror_daemon_is_nobodys_mount_though_its_host_is_no_node() -> None:
+    away = {**WATCHER, "address": {"ip": "203.0.113.9", "port": 0, "nonce": 5}}
+    session = {"entity": "client.rbd-mirror.a", "client": "client.77", "ip": "203.0.113.9", "mon": "a"}
+    world = open_at(away)
+    found = await explained(but(world, ceph={**world.ceph, "ceph.sessions": {"open": [session], "silent": {}}}))
     assert (found.cause, str(found.root)) == ("rbd-image-in-use", "CephClient client.77")
-    assert any("no node has the address 203.0.113.9" in reason for reason in found.unseen)
 
 
 async def test_a_mirror_daemons_watch_is_called_that() -> None:
@@ -259,3 +289,53 @@ async def test_the_attachments_own_error_speaks_for_the_umbrella() -> None:
     assert str(found.root) == "VolumeAttachment csi-1"
     assert error["message"] in proof(found, "VolumeAttachment")
     assert found.cause != "mount-timeout-umbrella"
+
+
+async def test_a_hold_that_passes_or_is_not_known_gives_way_to_what_the_pod_waits_for_as_well() -> None:
+    source = {"attacher": DRIVER, "nodeName": "node1", "source": {"persistentVolumeName": "pv-index-api"}}
+    young = {"name": "csi-0", "uid": "va-0", "creationTimestamp": "2026-03-14T09:29:00Z"}
+    leaving = {"metadata": {**young, "deletionTimestamp": "2026-03-14T09:29:55Z"}, "spec": source}
+    down = pods(plugin("False"))
+    found = await explained(csi(volumeattachments=[leaving], pods=down))
+    assert (found.cause, str(found.root)) == ("csi-driver-not-registered", "Pod ceph/csi-rbdplugin-x")
+    alone = await explained(csi(volumeattachments=[leaving]))
+    assert (alone.cause, str(alone.root)) == ("multi-attach", "VolumeAttachment csi-0")
+    staying = {"metadata": young, "spec": source, "status": {"attached": True}}
+    unknown = but(csi(volumeattachments=[staying], pods=down), unseen={"nodes": Gap("timeout")})
+    assert (await explained(unknown)).cause == "csi-driver-not-registered"
+
+
+async def test_a_key_of_an_optional_mount_may_be_missing_and_one_of_a_projected_mount_may_not() -> None:
+    there = {"metadata": {"name": "conf", "namespace": "search"}, "data": {"main": "1"}}
+
+    def source(key: str, **more: Any) -> Json:
+        return {"configMap": {"name": "conf", "items": [{"key": key, "path": "x"}], **more}}
+
+    def projected(*sources: Json) -> Json:
+        return {"projected": {"sources": [*sources]}}
+
+    async def cause(volume: Json) -> str | None:
+        both = mounting(volume)
+        both[0]["spec"]["volumes"].append({"name": "main", **source("main")})
+        return (await explained(csi(pods=both, configmaps=[there]))).cause
+
+    assert await cause(source("extra", optional=True)) == "mount-timeout-umbrella"
+    assert await cause(source("extra")) == "secret-key-missing"
+    assert await cause(projected(source("extra"))) == "secret-key-missing"
+    assert await cause(projected(source("extra", optional=True), source("main"))) == "mount-timeout-umbrella"
+    assert await cause({"projected": {"sources": None}}) == "mount-timeout-umbrella"
+    named = {"secret": {"name": "keys", "items": [{"key": "userKey", "path": "x"}]}}
+    found = await explained(csi(pods=mounting(projected(named)), secrets=[secret("userID")]))
+    assert ending(found) == ("secret-key-missing", "Secret search/keys", "has no key userKey")
+
+
+async def test_an_object_beyond_the_most_that_are_asked_for_is_called_unseen_not_missing() -> None:
+    [first, *others] = INCIDENT.kubernetes["pods"]
+    many = [{"name": f"c{i}", "configMap": {"name": f"c{i}"}} for i in range(MOST_OBJECTS)]
+    asked = [{"metadata": {"name": f"c{i}", "namespace": "search"}} for i in range(MOST_OBJECTS)]
+    before = {**first, "metadata": {**first["metadata"], "name": "many", "uid": "pod-0"}}
+    before["spec"] = {**first["spec"], "volumes": many}
+    world = csi(pods=[before, *mounting({"configMap": {"name": "conf"}}), *others], configmaps=asked)
+    found = await explained(world)
+    assert found.cause == "mount-timeout-umbrella"
+    assert "ConfigMap conf: it was not asked for, 50 others were" in found.unseen

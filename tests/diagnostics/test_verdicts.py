@@ -439,6 +439,80 @@ def test_a_lock_in_a_namespace_is_forgotten_when_that_namespace_was_walked() -> 
     assert quiet(snapshot(locks=walked), (inside, first_seen(20))) == (first_seen(20),)
 
 
+# --- A node with several addresses
+
+OTHER_IP = "fd00::60"
+
+
+def dual_homed() -> Node:
+    addresses = tuple(NodeAddress("InternalIP", ip) for ip in (IP, OTHER_IP))
+    return Node(Meta("node1", uid="uid-node1"), status=NodeStatus(addresses=addresses, node_info=NodeInfo("boot-1")))
+
+
+AT_HOME = first_seen(3_600, node="node1", boot="boot-1", ips=(IP, OTHER_IP))
+
+
+@pytest.mark.parametrize("nodes", [(dual_homed(),), NotSeen("timed out")])
+def test_a_session_from_another_address_of_the_node_shows_an_advisory_holder_alive(nodes: Any) -> None:
+    told = session("client.admin", "client.24131", OTHER_IP)
+    seen = snapshot(image(), nodes=nodes, sessions=told, sightings=(AT_HOME,))
+    assert verdict_of(image(), KUBELET, seen).verdict is Verdict.ALIVE_OR_CUT_OFF
+    assert f"from {OTHER_IP}" in verdict_of(image(), KUBELET, seen).why
+    assert quiet(seen, (AT_HOME,)) == (), "the look ends with that sign of life"
+
+
+def test_sessions_at_the_addresses_of_other_nodes_show_nothing() -> None:
+    told = session("client.admin", "client.24131", "fd00::61")
+    seen = snapshot(image(), nodes=(dual_homed(),), sessions=told, sightings=(AT_HOME,))
+    assert verdict_of(image(), KUBELET, seen).verdict is Verdict.STALE
+    daemon = session("osd.3", "client.24131", OTHER_IP)
+    assert sessions_of(KUBELET, daemon, (IP, OTHER_IP)) == ()
+    assert sessions_of(LIBRBD, told, ("fd00::61",)) == (), "a managed lock's writer is its very client"
+
+
+def test_a_watcher_at_another_address_of_the_node_keeps_an_advisory_lock_alive_but_not_a_managed_one() -> None:
+    krbd = watcher("client.24131", f"[{OTHER_IP}]:0/555")
+    for locker, verdict in ((KUBELET, Verdict.LIVE), (LIBRBD, Verdict.IN_USE_ELSEWHERE)):
+        of = image(krbd, lockers=(locker,))
+        assert verdict_of(of, locker, snapshot(of, nodes=(dual_homed(),))).verdict is verdict
+        assert verdict_of(of, locker, snapshot(of, nodes=(node(),))).verdict is Verdict.IN_USE_ELSEWHERE
+
+
+# --- Many locks
+
+
+class Counted(str):
+    """An image's spec that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_look_at_many_locks_does_not_compare_each_with_all_sightings(unread: bool) -> None:
+    many = 1_000
+    watchers = None if unread else (watcher(LIBRBD.client, str(LIBRBD.address)),)
+    images = tuple(
+        image(lockers=(LIBRBD,), image=msgspec.structs.replace(IMAGE, name=f"i{n}"), watchers=watchers)
+        for n in range(many)
+    )  # fmt: skip
+    seen = Locks(FSID, images, (PoolScan("mioss", "", many, many),))
+    earlier = tuple(
+        Sighting(FSID, Counted(f"mioss/i{n}"), LIBRBD.name, None, watched_from=("10.0.0.9:0/1",)) for n in range(many)
+    )  # fmt: skip
+    Counted.compared = 0
+    made = look(snapshot(locks=seen), earlier)
+    assert len(made) == many
+    assert all("10.0.0.9:0/1" in s.watched_from for s in made)
+    for of in images:
+        verdict_of(of, LIBRBD, snapshot(locks=seen, sightings=made))
+    assert Counted.compared < 100 * many
+
+
 # --- Properties
 
 WATCHERS = st.sampled_from([
@@ -660,16 +734,37 @@ def test_an_exact_fence_that_is_extended_keeps_its_first_boot_one_for_a_whole_ho
     assert same.boot == "boot-1"
 
 
+@pytest.mark.parametrize(
+    ("first", "earlier", "known"),
+    [
+        ({"images": (image(lockers=(LIBRBD,)),)}, (), True),  # it holds the lock still
+        ({"images": (image(watcher("client.5", EXACT)),)}, (), True),
+        ({"locks": Locks(FSID, (), users={"mioss/x": (watcher("client.5", EXACT),)})}, (), True),
+        ({}, (first_seen(60, locker=LIBRBD.name, watched_from=(EXACT,)),), True),  # its lock has been taken over
+        ({}, (first_seen(60, locker=LIBRBD.name, watched_from=(f"{IP}:0/78",)),), False),
+        ({"images": (image(),)}, (), False),
+    ],
+)
+def test_with_an_exact_fence_goes_whether_it_is_known_as_an_rbd_clients(
+    first: dict[str, Any], earlier: tuple[Sighting, ...], known: bool
+) -> None:
+    at_first = snapshot(*first.pop("images", ()), osdmap=fence(EXACT, 1), nodes=(node(),), **first)
+    for kept in (fences_after(at_first, earlier=earlier), fences_after(at_first, fenced(minutes=5), earlier=earlier)):
+        assert [s.watched_from for s in kept] == [(EXACT,) if known else ()]
+
+
 def test_a_fence_of_another_ceph_is_none_of_this_looks_business() -> None:
     other = Sighting("another-fsid", "", f"{EXACT} node1", NOW, boot="b")
     assert other in look(fenced(), (other,))
     assert other in look(snapshot(), (other,))
 
 
-def ready(boot: str, machine: str = "", is_ready: bool = True) -> Node:
+def ready(boot: str, machine: str = "", is_ready: bool = True, since: float | None = None) -> Node:
+    """A node, Ready for so many minutes or not at all."""
+    changed = None if since is None else NOW - timedelta(minutes=since)
     status = NodeStatus(
         addresses=(NodeAddress("InternalIP", IP),), node_info=NodeInfo(boot, machine),
-        conditions=(Condition("Ready", "True" if is_ready else "Unknown"),),
+        conditions=(Condition("Ready", "True" if is_ready else "Unknown", last_transition_time=changed),),
     )  # fmt: skip
     return msgspec.structs.replace(node(), status=status)
 
@@ -681,7 +776,10 @@ FIRST_LOOK = msgspec.structs.replace(SEEN, first_seen=NOW)
 @pytest.mark.parametrize(
     ("of", "sighting", "rebooted"),
     [
-        (ready("boot-1", "m"), SEEN, False),
+        (ready("boot-1", "m", since=8), SEEN, False),  # it came back after the first look, nine minutes ago
+        (ready("boot-1", "m", since=9), SEEN, None),  # it was Ready then, and may have rebooted before
+        (ready("boot-1", "m", since=60), SEEN, None),
+        (ready("boot-1", "m"), SEEN, None),
         (ready("boot-2", "m"), SEEN, True),
         (ready("boot-2", "m", is_ready=False), SEEN, True),
         (ready("boot-2", "other"), SEEN, False),  # another machine has the name: the old one may still run
@@ -689,7 +787,10 @@ FIRST_LOOK = msgspec.structs.replace(SEEN, first_seen=NOW)
         (ready("boot-1", "m", is_ready=False), None, False),
         (ready("boot-1", "m"), FIRST_LOOK, None),
         (ready("boot-1", "m"), None, None),
-        (ready("", "m"), SEEN, False),  # a node that tells no boot proves nothing
+        (ready("", "m", since=8), SEEN, None),  # a node that tells no boot proves nothing
+        (ready("boot-2", ""), msgspec.structs.replace(SEEN, machine=""), None),  # which machine is not known
+        (ready("boot-2", ""), SEEN, None),
+        (ready("boot-2", "m"), msgspec.structs.replace(SEEN, machine=None), None),
         (ready("boot-2", "m"), msgspec.structs.replace(SEEN, boot=""), None),
         (ready("boot-2", "m"), msgspec.structs.replace(SEEN, locker=f"{HOST} node1"), None),
     ],

@@ -5,18 +5,17 @@ Impact: mapping or mounting the image hangs until it times out; whoever has it o
 Mitigation: nothing on Kubernetes' side helps. Bring the OSDs back that serve this placement group.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from diagnostics.checks import Check
 from diagnostics.facts import NotSeen, Read, Snapshot
+from diagnostics.facts.blind import by_reason, some
 from diagnostics.facts.ceph import LOCKS, OSDMAP, PLACEMENTS, SESSIONS, SIGHTINGS, STATUS, ClusterStatus, Placement
 from diagnostics.facts.holders import NODES, images_of_pod
 from diagnostics.facts.images import parse_spec
 from diagnostics.facts.kubernetes import CLAIMS, PODS, VOLUMES
 from diagnostics.facts.osds import down_link, missed, part
-from diagnostics.model import Evidence, Finding, Link, Severity, Subject, Unseen, quoted
-
-CAUSE = "rbd-map-timeout"
+from diagnostics.model import Evidence, Finding, Link, Severity, Subject, Unseen
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
@@ -31,17 +30,18 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
             yield Unseen(what, fact.reason)
     lying: dict[str, Placement] = {}
     if not isinstance(placements, NotSeen):
-        yield from (Unseen(f"image {spec}", reason) for spec, reason in placements.unread.items())
+        yield from by_reason((f"image {spec}", reason) for spec, reason in placements.unread.items())
         lying |= placements.headers
     for locked in () if isinstance(locks, NotSeen) else locks.images:
         if locked.pg is not None:
             lying.setdefault(locked.image.spec, Placement(locked.pg, locked.primary, locked.image.header))
-    for spec, placement in lying.items():
-        if placement.primary is None or placement.pg in status.inactive:
-            yield _finding(spec, placement, status, snapshot)
+    lost = {spec: at for spec, at in lying.items() if at.primary is None or at.pg in status.inactive}
+    waiting = _waiting(snapshot) if lost else {}
+    for spec, placement in lost.items():
+        yield _finding(spec, placement, status, waiting.get(spec, ()))
 
 
-def _finding(spec: str, placement: Placement, status: ClusterStatus, snapshot: Snapshot) -> Finding:
+def _finding(spec: str, placement: Placement, status: ClusterStatus, waiting: Sequence[str]) -> Finding:
     said = status.inactive.get(placement.pg)
     why = f"is {said}" if said else "has no acting primary OSD"
     placed = "nobody" if placement.primary is None else f"osd.{placement.primary}"
@@ -50,12 +50,11 @@ def _finding(spec: str, placement: Placement, status: ClusterStatus, snapshot: S
     osds = missed(status, [said or ""])
     image = parse_spec(spec)
     subject = Subject("RBDImage", None, spec, f"{status.fsid}/{image.pool}/{image.namespace}/{image.name}")
-    waiting = sorted(_waiting(spec, snapshot))
-    pods = f"; {quoted(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it" if waiting else ""
+    pods = f"; {some(sorted(waiting))} {'waits' if len(waiting) == 1 else 'wait'} for it" if waiting else ""
     return Finding(
         subject=subject,
         summary=f"{spec} cannot be opened: placement group {placement.pg} of {placement.object} {why}{pods}",
-        cause=CAUSE,
+        cause="rbd-map-timeout",
         since=max((osd.down_since for osd in osds if osd.down_since), default=None),
         chain=(
             Link(subject, f"cannot be opened: {placement.object} lies in placement group {placement.pg}", (proof[0],)),
@@ -65,21 +64,22 @@ def _finding(spec: str, placement: Placement, status: ClusterStatus, snapshot: S
     )
 
 
-def _waiting(spec: str, snapshot: Snapshot) -> Iterator[str]:
-    pods = snapshot.seen(PODS)
+def _waiting(snapshot: Snapshot) -> dict[str, list[str]]:
+    """The pods that wait for each image."""
+    pods, found = snapshot.seen(PODS), dict[str, list[str]]()
     for pod in pods.full if pods else ():
-        if pod.is_creating and spec in map(str, images_of_pod(pod, snapshot)):
-            yield f"{pod.metadata.namespace}/{pod.metadata.name}"
+        for image in images_of_pod(pod, snapshot) if pod.is_creating else ():
+            found.setdefault(str(image), []).append(f"{pod.metadata.namespace}/{pod.metadata.name}")
+    return found
 
 
+# Where a locked image is found, its chain tells of the lock: with all that can show its holder's life.
+_OPTIONAL = (PLACEMENTS, LOCKS, CLAIMS, VOLUMES, OSDMAP, SESSIONS, SIGHTINGS, NODES)
 CHECK = Check(
     find,
     reads=(
-        Read(STATUS), Read(PLACEMENTS, optional=True), Read(LOCKS, optional=True), Read(CLAIMS, optional=True),
-        Read(PODS, where=lambda pod: pod.is_creating, optional=True), Read(VOLUMES, optional=True),
-        # where a locked image is found, its chain tells of the lock: with all that can show its holder's life
-        Read(OSDMAP, optional=True), Read(SESSIONS, optional=True), Read(SIGHTINGS, optional=True),
-        Read(NODES, optional=True),
+        Read(STATUS), Read(PODS, where=lambda pod: pod.is_creating, optional=True),
+        *(Read(kind, optional=True) for kind in _OPTIONAL),
     ),
     severity=Severity.CRITICAL,
 )  # fmt: skip

@@ -7,7 +7,7 @@ Mitigation: give the waiting client's cephx user the caps mon 'profile rbd'; nev
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from diagnostics.causes import Cause, Confidence, classify
 from diagnostics.checks import Check
@@ -18,10 +18,9 @@ from diagnostics.facts.kubernetes import CLAIMS, EVENTS, PODS, VOLUMES
 from diagnostics.facts.users import fresh_events, unread, waiting_for
 from diagnostics.facts.watchers import daemon_of
 from diagnostics.model import Finding, Severity, Unseen, lasting, quoted
-from diagnostics.verdicts import Verdict, verdict_of, wanted_since
+from diagnostics.verdicts import TAKEN_BY_NOW, Verdict, verdict_of, wanted_since
 
 CAUSE = "rbd-lock-takeover-denied"
-TAKEN_BY_NOW = timedelta(minutes=2)  # a takeover takes 26 to 30 s, counted from the old owner's last sign of life
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:

@@ -12,6 +12,7 @@ from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
 from diagnostics.facts.ceph import LOCKS, OSDMAP, SESSIONS, SIGHTINGS, LockedImage
 from diagnostics.facts.holders import NODES, PODS_AT
+from diagnostics.facts.watchers import daemon_of
 from diagnostics.model import Finding, Severity, Unseen
 from diagnostics.verdicts import Verdict, severity_of, sighting_of, verdict_of
 
@@ -38,6 +39,9 @@ def _dead_lockers(image: LockedImage, snapshot: Snapshot) -> Iterator[Finding | 
         elif severity is not None:
             sighting = sighting_of(image, locker, sightings)
             says = f"{locker.client} ({locker.cookie}) at {locker.address}: {judgement.verdict}; {judgement.why}"
+            mirrors = [f"{w.client} is {name}" for w in image.watchers or () if (name := daemon_of(w, snapshot))]
+            if judgement.verdict is Verdict.IN_USE_ELSEWHERE and mirrors:
+                says += f" ({', '.join(mirrors[:3])}, a daemon of Ceph)"
             dead.append((says, severity, sighting.first_seen if sighting else None))
     if dead:
         yield Finding(

@@ -6,23 +6,34 @@ Mitigation: bring the daemon or its host back. One that is down and out has been
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.blind import some
 from diagnostics.facts.ceph import STATUS, ClusterStatus, OsdState
 from diagnostics.facts.osds import missed, part, proofs
 from diagnostics.model import Evidence, Finding, Link, Severity, Unseen, lasting
 
 CLEAN = "active+clean"
+GRACE = timedelta(seconds=60)
+"""How long an OSD may restart, unless data waits for it. Ceph gives its placement groups the same minute."""
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
-    """Yield one finding for each OSD that is down."""
+    """Yield one finding for each OSD that is down and not only restarts."""
     status = snapshot.seen(STATUS)
     if status is None:
         return
     blocking = {osd.name for osd in missed(status, status.inactive.values())}
+    fresh = [osd for osd in status.down if osd.name not in blocking and _may_restart(osd, snapshot)]
+    if fresh:
+        yield Unseen(
+            some([osd.name for osd in fresh]), "down for less than a minute, which a restart is too: look again"
+        )
     for osd in status.down:
+        if osd in fresh:
+            continue
         subject = part(status, "OSD", osd.name)
         time = lasting(snapshot.taken_at - osd.down_since) if osd.down_since else None
         severity, effect = _judged(osd, status, osd.name in blocking)
@@ -35,6 +46,11 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
             severity=severity,
             chain=(Link(subject, "is down", (*proofs(status, osd), *kept)),),
         )
+
+
+def _may_restart(osd: OsdState, snapshot: Snapshot) -> bool:
+    """Whether it went down a moment ago, by Ceph's clock, which may be a little ahead of this look's."""
+    return osd.down_since is not None and abs(snapshot.taken_at - osd.down_since) < GRACE
 
 
 def _judged(osd: OsdState, status: ClusterStatus, blocking: bool) -> tuple[Severity, str]:

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 
 from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.blind import some
 from diagnostics.facts.ceph import STATUS, ClusterStatus
 from diagnostics.facts.osds import down_link, missed, part, unserved
 from diagnostics.model import Evidence, Finding, Link, Severity, Unseen, quoted
 
 CODE = "PG_AVAILABILITY"
 NAMED = 3
-# What a group goes through by itself, within seconds, when OSDs or managers come and go.
-PASSING = frozenset({"unknown", "creating", "peering", "activating", "remapped"})
+# Ceph reports these at once. The others (peering, activating, peered, stale, unknown) each group goes through when an OSD or
+# a manager restarts, and Ceph reports them once they have lasted for a minute.
+LASTING = frozenset({"down", "incomplete"})
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
@@ -31,7 +33,8 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
     if not told and not states:
         return
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    if not told and not status.down and all(set(state.split("+")) <= PASSING for state in states):
+    some_up = any(osd.up for osd in status.osds)
+    if not told and some_up and all(LASTING.isdisjoint(state.split("+")) for state in states):
         yield Unseen("placement groups", f"{counted}, for less than a minute: look again")
         return
     yield _finding(status, counted)
@@ -48,7 +51,7 @@ def _finding(status: ClusterStatus, counted: str) -> Finding:
     proof = [Evidence("ceph status", f"placement groups: {counted}")] if counted else []
     proof += [Evidence("ceph health detail", told.summary)] if told else []
     proof += [Evidence("ceph health detail", f"pg {name} is {status.inactive[name]}") for name in names[:NAMED]]
-    cause = f"; {quoted([osd.name for osd in osds])} {'is' if len(osds) == 1 else 'are'} down" if osds else ""
+    cause = f"; {some([osd.name for osd in osds])} {'is' if len(osds) == 1 else 'are'} down" if osds else ""
     return Finding(
         subject=subject,
         summary=f"{says}{cause}",

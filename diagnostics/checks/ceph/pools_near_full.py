@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from diagnostics.checks import Check
 from diagnostics.facts import Read, Snapshot
+from diagnostics.facts.blind import by_reason
 from diagnostics.facts.ceph import OSDMAP, STATUS, ClusterStatus, PoolUse
 from diagnostics.facts.osds import part
 from diagnostics.model import Evidence, Finding, Link, Severity, Unseen
@@ -17,6 +18,7 @@ NEARLY, FULLY = 0.85, 0.95
 _POOL_CODES = {"full": "POOL_FULL", "backfillfull": "POOL_BACKFILLFULL", "nearfull": "POOL_NEARFULL"}
 _OSD_CODES = ("OSD_FULL", "OSD_BACKFILLFULL", "OSD_NEARFULL")
 QUOTA = "POOL_NEAR_FULL"
+UNMEASURED = "how full it is has not been measured yet: look again"
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
@@ -27,10 +29,10 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
     if status.mgr is None:
         yield Unseen("pools", "no manager is active, so nobody measures how full they are: see `ceph mgr dump`")
     everywhere = osd_map.flags & _POOL_CODES.keys()
+    unmeasured = [pool.name for pool in status.pools if status.mgr and pool.used is None]
+    yield from by_reason((f"pool {name}", UNMEASURED) for name in unmeasured)
     found = False
     for pool in status.pools:
-        if status.mgr and pool.used is None:
-            yield Unseen(f"pool {pool.name}", "how full it is has not been measured yet: look again")
         if finding := _judged(pool, everywhere, status):
             found = True
             yield finding

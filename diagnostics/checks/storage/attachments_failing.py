@@ -1,7 +1,7 @@
 """Pods that wait for a volume which is not attached to their node, and what holds it.
 
 Meaning: the volume is attached elsewhere, its attaching returns an error, or nobody works on it.
-Impact: the pod hangs in ContainerCreating. A dead node, a Terminating pod on it, or an orphan holds the volume for ever.
+Impact: the pod hangs in ContainerCreating. A dead node, or a Terminating pod on it, holds the volume for ever.
 Mitigation: let a live holder go first. A node that is down may still write: fence it, or prove it off, before detaching.
 """
 
@@ -16,7 +16,7 @@ from diagnostics.facts.kubernetes import ATTACHMENTS, CLAIMS, EVENTS, PODS, VOLU
 from diagnostics.facts.resources import Pod, Volume
 from diagnostics.model import Finding, Severity, Unseen
 
-_FOR_EVER = (Hold.DEAD_NODE, Hold.TERMINATING_POD, Hold.ORPHANED)
+_FOR_EVER = (Hold.DEAD_NODE, Hold.TERMINATING_POD)
 _PASSING = (Hold.TRANSIENT, Hold.DETACHING)
 
 

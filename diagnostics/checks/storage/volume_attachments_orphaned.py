@@ -7,8 +7,8 @@ Mitigation: see that the driver's attacher runs. Delete one only when its node i
 
 from collections.abc import Iterator
 
-from diagnostics.attachments import FORCE_DETACH, SETTLED
-from diagnostics.attachments.facts import is_in_use, users_on
+from diagnostics.attachments import FORCE_DETACH
+from diagnostics.attachments.facts import is_left, is_young, users_on
 from diagnostics.attachments.links import attachment_link, cut, gone_link, node_link
 from diagnostics.causes import classify
 from diagnostics.checks import Check
@@ -33,17 +33,21 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
             yield from _deleting(found, node, snapshot)
         elif node is None:
             gone = gone_link("Node", found.spec.node_name)
-            yield _orphan(found, f"is to node {found.spec.node_name}, which does not exist any more", gone)
-        elif name and volume is None and everything:
+            passing = Severity.INFO if is_young(found, snapshot) else None
+            says = f"is to node {found.spec.node_name}, which is gone: Kubernetes takes 6 minutes to detach from it"
+            yield _orphan(found, says, gone, severity=passing)
+        elif name and volume is None and everything and not is_young(found, snapshot):  # volumes were read before
             gone = gone_link("PersistentVolume", name)
             yield _orphan(found, f"is of PersistentVolume {name}, which does not exist any more", gone)
         elif volume and everything:
             yield from _unused(found, node, volume, snapshot)
 
 
-def _orphan(found: Attachment, says: str, *links: Link) -> Finding:
-    told = f"VolumeAttachment {found.metadata.name} {says}"
-    return Finding(found.subject, told, chain=(attachment_link(found), *links))
+def _orphan(
+    found: Attachment, says: str, *links: Link, before: Link | None = None, severity: Severity | None = None
+) -> Finding:
+    chain = (*((before,) if before else ()), attachment_link(found), *links)
+    return Finding(found.subject, f"VolumeAttachment {found.metadata.name} {says}", chain=chain, severity=severity)
 
 
 def _deleting(found: Attachment, node: Node | None, snapshot: Snapshot) -> Iterator[Finding]:
@@ -64,17 +68,14 @@ def _deleting(found: Attachment, node: Node | None, snapshot: Snapshot) -> Itera
 
 
 def _unused(found: Attachment, node: Node, volume: Volume, snapshot: Snapshot) -> Iterator[Finding | Unseen]:
-    """No pod there, and the node is Ready and has not mounted it: that of a node that is not Ready would prove nothing."""
-    made, pods = found.metadata.creation_timestamp, snapshot[PODS]
-    if made is None or snapshot.taken_at - made <= SETTLED or not node.is_ready or is_in_use(node, volume) is not False:
+    """Only `info`: nothing tells since when, and an ordinary detaching looks the same for some seconds."""
+    if not is_left(found, node, volume, snapshot):
         return
-    if isinstance(pods, NotSeen):
+    if isinstance(pods := snapshot[PODS], NotSeen):
         yield Unseen(f"pods that use {volume.subject}", pods.reason)
     elif users_on(node.metadata.name, volume, snapshot) == ():  # None: the claim's namespace was not asked for
-        orphan = _orphan(
-            found, f"is to node {node.metadata.name}, where no pod uses {volume.subject}, nor is it mounted"
-        )
-        yield Finding(orphan.subject, orphan.summary, chain=(node_link(node, snapshot, volume), *orphan.chain))
+        says = f"is to node {node.metadata.name}, where no pod uses {volume.subject}, nor is it mounted: look again"
+        yield _orphan(found, says, before=node_link(node, snapshot, volume), severity=Severity.INFO)
 
 
 CHECK = Check(

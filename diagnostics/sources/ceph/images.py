@@ -23,6 +23,9 @@ AT_ONCE, MOST_AT_ONCE = 8, 64
 
 Opening an image for its watchers takes its client 3 ms of computing, and an OSD's answers.
 """
+MOST_PLACED = 1000
+"""Images whose headers are looked for. Each takes two commands, which the monitors answer while Ceph is in trouble."""
+ONE_TOO_MANY = f"not looked at: the monitors are asked for {MOST_PLACED:,} images at most; check `ceph health`"
 TOO_LATE = "not looked at: Ceph took too long over what came before; check `ceph health`"
 
 
@@ -77,16 +80,20 @@ class ImageReader:
         return VolumeWatchers(*self._each(self._watchers, specs))
 
     def placements(self, specs: Sequence[ImageSpec], inactive: AbstractSet[str] = frozenset()) -> Placements:
-        """Where each image's header lies. From `inactive` placement groups nothing is read: that would only wait.
+        """Where the headers of the first images lie; the others are told as unread.
+
+        From `inactive` placement groups nothing is read: that would only wait.
 
         Raises:
             RadosError: we ourselves are fenced or cut off, or the monitors do not tell.
             MalformedReply: what they tell makes no sense.
         """
         try:
-            return Placements(*self._each(lambda spec: self._placement(spec, inactive), specs))
+            wanted = tuple(dict.fromkeys(specs))
+            headers, unread = self._each(lambda spec: self._placement(spec, inactive), wanted[:MOST_PLACED])
         except _Refused as refused:
             raise refused.error from None
+        return Placements(headers, unread | {str(spec): ONE_TOO_MANY for spec in wanted[MOST_PLACED:]})
 
     def _each(
         self, read: Callable[[ImageSpec], T | None], specs: Sequence[ImageSpec]

@@ -32,9 +32,10 @@ from diagnostics.facts.ceph import (
     Sessions,
     VolumeWatchers,
 )
-from diagnostics.facts.holders import NODES, WATCHERS
+from diagnostics.facts.holders import NODES, WATCHERS, images_of_pod
 from diagnostics.facts.images import images_of, parse_spec
 from diagnostics.facts.kubernetes import VOLUMES
+from diagnostics.facts.users import waiting_pods
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import mon_answers, status_answers
 from diagnostics.sources.ceph.images import ImageReader
@@ -175,14 +176,19 @@ class CephSource:
         )
 
     async def _placements(self, earlier: Snapshot) -> Placements:
-        """Where the headers lie. That is asked only while Ceph may have placement groups that serve nothing."""
+        """Where the headers lie, of images that pods wait for first.
+
+        That is asked only while Ceph may have placement groups that serve nothing.
+        """
         status = earlier[STATUS]
         if isinstance(status, NotSeen):
             raise CouldNotLook(f"what ails Ceph is not known: {status.reason}", configured=status.configured)
         named = _named(earlier) if status_answers.may_lack_service(status) else ()
         if not named:
             return Placements()
-        return await self._in_a_thread(lambda rados: self._images(rados).placements(named, status.inactive.keys()))
+        wanted = {image for pod in waiting_pods(earlier) for image in images_of_pod(pod, earlier)}
+        specs = sorted(named, key=lambda image: image not in wanted)
+        return await self._in_a_thread(lambda rados: self._images(rados).placements(specs, status.inactive.keys()))
 
     def _walk(self, rados: Rados) -> Locks:
         reader = self._reader(rados)

@@ -185,11 +185,11 @@ def inactive_pgs(checks: Sequence[HealthCheck], mgr: str | None) -> dict[str, st
 
 
 def may_lack_service(status: ClusterStatus) -> bool:
-    """Whether some placement group may serve no I/O: one does not, an OSD is down, or nobody counts them."""
-    codes = {check.code for check in status.checks}
-    return bool(
-        status.mgr is None or codes & {AVAILABILITY, "OSD_DOWN"} or status.inactive or unserved(status) or status.down
-    )
+    """Whether some placement group may serve no I/O: one does not, Ceph reports it, or nobody counts them.
+
+    An OSD that is down proves nothing: the others serve its groups, or these are counted as not active.
+    """
+    return bool(status.mgr is None or status.check(AVAILABILITY) or status.inactive or unserved(status))
 
 
 def _use(pool: _PoolRow, stats: _PoolStats | None) -> PoolUse:

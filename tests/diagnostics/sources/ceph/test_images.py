@@ -16,18 +16,22 @@ from diagnostics.facts.ceph import (
     PLACEMENTS,
     STATUS,
     ClusterStatus,
+    HealthCheck,
     ImageFeatures,
     Locks,
+    OsdState,
     Placements,
     VolumeWatchers,
 )
 from diagnostics.facts.holders import NODES, WATCHERS
 from diagnostics.facts.resources import CSISource, Meta, Node, NodeStatus, Volume, VolumeSpec
-from diagnostics.facts.resources.meta import Condition
+from diagnostics.facts.resources.meta import AnnotatedMeta, Condition
+from diagnostics.facts.resources.pods import ClaimSource, Pod, PodSpec, PodStatus, PodVolume
+from diagnostics.facts.resources.volumes import Claim, ClaimSpec
 from diagnostics.model import Scope, Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import rbd_objects, wire
-from diagnostics.sources.ceph.images import TOO_LATE
+from diagnostics.sources.ceph.images import MOST_PLACED, ONE_TOO_MANY, TOO_LATE
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.source import CephSource
 
@@ -271,6 +275,34 @@ async def placements(reading: CephSource, specs: Sequence[str], **changes: Any) 
 
 async def test_while_ceph_is_well_nobody_asks_where_headers_lie(cluster: SimulatedCluster) -> None:
     assert await placements(source(cluster), ALL) == Placements()
+
+
+async def test_an_osd_that_is_down_alone_costs_the_monitors_nothing(cluster: SimulatedCluster) -> None:
+    reading, connection = failing(cluster)
+    down = {
+        "osds": (OsdState("osd.0", up=False, inside=True), OsdState("osd.1", up=True, inside=True)),
+        "checks": (HealthCheck("OSD_DOWN", "HEALTH_WARN", "1 osds down"),),
+    }
+    assert await placements(reading, ALL, pgs={"active+undersized+degraded": 8}, **down) == Placements()
+    assert connection.asked == []
+    found = await placements(reading, ALL, pgs={"active+undersized+degraded": 7, "peering": 1}, **down)
+    assert len(found.headers) == 3
+
+
+async def test_the_monitors_are_asked_for_so_many_images_only_and_for_those_first_that_pods_wait_for(
+    cluster: SimulatedCluster,
+) -> None:
+    reading, connection = failing(cluster)
+    volumes = [f"rbd/gone{number}" for number in range(MOST_PLACED)]
+    mounts = PodVolume("data", ClaimSource("data"))
+    pod = Pod(Meta("p", "shop", "u"), PodSpec("node1", volumes=(mounts,)), PodStatus("Pending"))
+    claim = Claim(AnnotatedMeta("data", "shop"), ClaimSpec(volume_name="pv-new"))
+    earlier = naming(*volumes, "rbd/old", "rbd/new").with_fact(STATUS, status(mgr=None))
+    earlier = earlier.with_fact(k8s.PODS, k8s.Listing((pod,))).with_fact(k8s.CLAIMS, k8s.Listing((claim,)))
+    found = await reading.fetch(PLACEMENTS, earlier)
+    assert list(found.headers) == ["rbd/new"]
+    assert found.unread == dict.fromkeys([f"rbd/gone{MOST_PLACED - 1}", "rbd/old"], ONE_TOO_MANY)
+    assert len(connection.asked) == 2 * MOST_PLACED
 
 
 async def test_the_headers_of_all_images_are_placed_without_a_manager(cluster: SimulatedCluster) -> None:

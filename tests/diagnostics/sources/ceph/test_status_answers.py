@@ -235,7 +235,7 @@ async def test_a_cluster_that_is_not(cluster: SimulatedCluster) -> None:
 @pytest.mark.parametrize(
     ("change", "lacks"),
     [
-        ({"down": {1: NOW}}, True), ({"mgr": None}, True), ({"primaries": {"1.3": None}}, True),
+        ({"down": {1: NOW}}, False), ({"down": dict.fromkeys(range(3), NOW)}, True), ({"mgr": None}, True), ({"primaries": {"1.3": None}}, True),
         ({"silent_mons": {"b"}}, False), ({"used": {"rbd": 0.99}}, False),
     ],
 )  # fmt: skip
