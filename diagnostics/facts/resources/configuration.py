@@ -1,4 +1,4 @@
-"""ConfigMaps, and Secrets by their names only: a Secret's data is never read."""
+"""ConfigMaps, and Secrets by names only: a Secret's data is never asked for, nor any annotation of it decoded."""
 
 from diagnostics.facts.resources.meta import Meta, Struct
 
