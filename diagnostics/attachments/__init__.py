@@ -45,6 +45,7 @@ from diagnostics.model import Evidence, Link, lasting, quoted
 FORCE_DETACH = timedelta(minutes=6)  # the attach controller's maxWaitForUnmountDuration
 GRACE = timedelta(seconds=60)  # an ordinary attachment takes seconds
 _MULTI, _STUCK = "multi-attach", "attach-stuck"
+_SOON = "the controller detaches it within seconds if nothing is wrong, so look again"
 # Causes that say that it has not come yet, not why it cannot.
 _MAY_PASS = frozenset(
     {_MULTI, _STUCK, "csi-rpc-timeout", "csi-operation-in-flight", "mount-timeout-umbrella", "unknown"}
@@ -100,7 +101,8 @@ def hold_of(pod: Pod, volume: Volume, snapshot: Snapshot) -> Holding | None:
         told = f"VolumeAttachments could not be read: {attachments.reason}"
         return _unknown(told) if volume.spec.csi else _without_attachment(pod, volume, snapshot)
     here = pod.spec.node_name
-    all_of_it = [a for a in attachments.full if a.spec.source.persistent_volume_name == volume.metadata.name]
+    by_volume = attachments.index("volume", lambda a: a.spec.source.persistent_volume_name)
+    all_of_it = by_volume.get(volume.metadata.name, ())
     own = next((a for a in all_of_it if a.spec.node_name == here), None)
     if own and own.status and own.status.attached and own.metadata.deletion_timestamp is None:
         return None
@@ -129,7 +131,7 @@ def _held(name: str, attachment: Attachment | None, pod: Pod, volume: Volume, sn
     nodes = snapshot[NODES]
     if isinstance(nodes, NotSeen):
         return _unknown(f"node {name}, which has the volume, could not be read: {nodes.reason}", links, _MULTI)
-    node = next((node for node in nodes.full if node.metadata.name == name), None)
+    node = next(iter(nodes.index("name", lambda node: node.metadata.name).get(name, ())), None)
     if node is None and attachment is None and snapshot.scope.subject is not None:
         return _unknown(f"node {name}, which has the volume, was not read", links, _MULTI)
     if node is None:
@@ -205,14 +207,17 @@ def _left_on_live_node(
     if in_use is None or made is None:
         why = f"no pod uses it on node {name}, and whether it is still mounted there the API does not tell"
         return _unknown(why, links, _MULTI)
+    if in_use and is_leaving(node, volume, snapshot, within=FORCE_DETACH):
+        return _multi(Hold.TRANSIENT, f"is being unmounted on node {name}, whose pod has just ended", links)
     if in_use:
         says = f"is still mounted on node {name} (its volumesInUse has it), which is Ready, though no pod uses it there"
         return _multi(Hold.STILL_MOUNTED, says, links)
     since = pod.waiting_since
     waits_briefly = since is None or snapshot.taken_at - since <= FORCE_DETACH
     if snapshot.taken_at - made <= SETTLED or waits_briefly or is_leaving(node, volume, snapshot):
-        return _multi(Hold.TRANSIENT, f"is free on node {name}, so that the controller detaches it at once", links)
-    says = f"is attached to node {name}, which is Ready and has neither a pod that uses it nor the volume in use"
+        says = f"is free on node {name}: no pod uses it there now"
+        return _multi(Hold.TRANSIENT, f"{says}, and {_SOON}", links)
+    says = f"is attached to node {name}, which is Ready and has neither a pod that uses it now nor the volume in use: {_SOON}"
     return _multi(Hold.ORPHANED, says, links[:1])  # the node is well: the attachment itself is the root
 
 

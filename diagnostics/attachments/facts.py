@@ -67,21 +67,38 @@ def users_on(node: str, volume: Volume, snapshot: Snapshot) -> tuple[PodRow, ...
     return tuple(row for row in users if row.node == node and (row.shows_running or not row.deleting))
 
 
-def is_leaving(node: Node, volume: Volume, snapshot: Snapshot) -> bool:
-    """Whether a pod of the volume's claim is being deleted on a node: its volume is about to be let go there."""
+def is_leaving(node: Node, volume: Volume, snapshot: Snapshot, within: timedelta | None = None) -> bool:
+    """Whether a pod of the volume's claim is being deleted on a node: its volume is about to be let go there.
+
+    `within`: only one that should have ended that lately at the earliest; no unmounting hangs yet.
+    """
     ref = volume.spec.claim_ref
     found: list[PodRow] = []
     for kind in (k8s.PODS, CLAIM_USERS):
         if ref is not None and (pods := snapshot.seen(kind)):
             by_claim = pods.rows_by("claim", lambda row: ((row.namespace, name) for name in row.claims))
             found += by_claim.get((ref.namespace, ref.name), ())
-    return any(row.node == node.metadata.name and row.deleting for row in found)
+    leaving = [row for row in found if row.node == node.metadata.name and row.deleting]
+    if within is None:
+        return bool(leaving)
+    return any(row.deletes is not None and snapshot.taken_at - row.deletes <= within for row in leaving)
 
 
 def is_young(attachment: Attachment, snapshot: Snapshot) -> bool:
     """Whether an attachment was made so lately that what belongs to it may have been read before."""
     made = attachment.metadata.creation_timestamp
     return made is None or snapshot.taken_at - made <= SETTLED
+
+
+def is_awaited_for(limit: timedelta, volume: Volume | None, snapshot: Snapshot) -> bool:
+    """Whether pods wait in ContainerCreating for a volume, and none for longer: about when the first came, it was let go."""
+    ref, pods = volume.spec.claim_ref if volume else None, snapshot.seen(k8s.PODS)
+    if ref is None or pods is None:
+        return False
+    by_claim = pods.index_each("claim", lambda pod: {(pod.metadata.namespace, name) for name in pod.claims})
+    waiting = [pod for pod in by_claim.get((ref.namespace, ref.name), ()) if pod.is_creating]
+    since = min((pod.waiting_since for pod in waiting if pod.waiting_since), default=None)
+    return since is not None and snapshot.taken_at - since <= limit
 
 
 def is_left(attachment: Attachment, node: Node, volume: Volume, snapshot: Snapshot) -> bool:
@@ -112,9 +129,8 @@ def attach_event(pod: Pod, volume: Volume, snapshot: Snapshot) -> Event | None:
     Multi-Attach once only, so that one does not grow old.
     """
     events, name = snapshot.seen(k8s.EVENTS), f'"{volume.metadata.name}"'
-    about = [
-        e for e in (events.full if events else ()) if e.about.uid == pod.metadata.uid and name in (e.message or "")
-    ]
+    mine = events.index("about", lambda event: event.about.uid).get(pod.metadata.uid, ()) if events else ()
+    about = [event for event in mine if name in (event.message or "")]
     about.sort(key=lambda event: event.last_seen or snapshot.taken_at)
     found: Event | None = None
     for event in about:

@@ -14,8 +14,13 @@ from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts.csi import STORAGE_CLASSES
 from diagnostics.facts.kubernetes import PODS, VOLUMES
 from diagnostics.facts.resources import Claim, Pod, StorageClass, Volume
+from diagnostics.facts.told import Told
 from diagnostics.model import Evidence, Link, Subject, Unseen, lasting, quoted
 
+CAUSE = "pvc-unbound"
+FILLING = timedelta(minutes=15)  # a restore or clone copies data, or waits until its snapshot is ready
+# What the provisioner says meanwhile: it is at work, or nothing that is known to stop it.
+_WHILE_FILLING = frozenset({None, CAUSE, "csi-rpc-timeout", "csi-operation-in-flight", "rbd-snapshot-pressure"})
 UNSCHEDULED = timedelta(minutes=5)  # how long a pod may wait for the scheduler before its claim is said to wait too
 _STATIC = "kubernetes.io/no-provisioner"
 _PROVISIONERS = ("volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner")
@@ -27,12 +32,16 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 
 class Unbound(msgspec.Struct, frozen=True):
-    """Why a claim waits: a clause about it, and the links from it to the root. `unseen` is what could say more."""
+    """Why a claim waits: a clause about it, and the links from it to the root. `unseen` is what could say more.
+
+    `fills`: it waits for a provisioner that has data to copy, which takes longer than making an empty volume.
+    """
 
     says: str
     links: tuple[Link, ...]
     since: datetime | None = None
     unseen: tuple[str, ...] = ()
+    fills: bool = False
 
 
 def why_unbound(claim: Claim, snapshot: Snapshot) -> Unbound | Unseen | None:
@@ -65,6 +74,22 @@ def why_unbound(claim: Claim, snapshot: Snapshot) -> Unbound | Unseen | None:
 def class_of(claim: Claim) -> str:
     """The class that a claim asks for, "" for none."""
     return _annotation(claim, _CLASSES) or claim.spec.storage_class_name or ""
+
+
+def source_of(claim: Claim) -> str | None:
+    """What a claim's volume is to be filled from (`VolumeSnapshot nightly`); None for an empty one.
+
+    The API server copies a `dataSource` to `dataSourceRef`; of populators and other namespaces only the latter tells.
+    """
+    source = claim.spec.data_source_ref or claim.spec.data_source
+    return f"{source.get('kind') or 'source'} {source.get('name') or '(none)'}" if source else None
+
+
+def is_filling(claim: Claim, why: Unbound | Unseen | None, told: Told | None, snapshot: Snapshot) -> bool:
+    """Whether its volume may be filled from its data source just now: nothing else that stops it is told."""
+    made = claim.metadata.creation_timestamp
+    fills = isinstance(why, Unbound) and why.fills and made is not None and snapshot.taken_at - made <= FILLING
+    return fills and (told is None or told.slug in _WHILE_FILLING)
 
 
 def misfits(claim: Claim, volume: Volume) -> tuple[str, ...]:
@@ -124,7 +149,7 @@ def _named(claim: Claim, name: str, snapshot: Snapshot) -> Unbound:
     volumes = snapshot[VOLUMES]
     if isinstance(volumes, NotSeen):
         return _unbound(claim, f"waits for the volume {name}", unseen=f"volume {name}: {volumes.reason}")
-    volume = next((one for one in volumes.full if one.metadata.name == name), None)
+    volume = next(iter(volumes.index("name", lambda one: one.metadata.name).get(name, ())), None)
     source = f"GET persistentvolumes {name}"
     if volume is None:
         subject = Subject("PersistentVolume", None, name, "")
@@ -169,13 +194,13 @@ def _static(claim: Claim, says: str, links: tuple[Link, ...], snapshot: Snapshot
         return _unbound(
             claim, says, *links, unseen="whether a volume fits: not all volumes were read; a scan reads them"
         )
-    free = [one for one in volumes.full if one.status.phase == "Available" and one.spec.claim_ref is None]
+    by_class = volumes.index("phase and class", lambda one: (one.status.phase, one.spec.storage_class_name or ""))
+    free = [one for one in by_class.get(("Available", class_of(claim)), ()) if one.spec.claim_ref is None]
     fitting = [one.metadata.name for one in free if not misfits(claim, one)]
     if fitting:
         rest = f"; {quoted(fitting[:3])} would fit by class, mode and size, so see its selector and node affinity"
     else:
-        near = [one for one in free if class_of(claim) == (one.spec.storage_class_name or "")]
-        told = [f"{one.metadata.name}: {', '.join(misfits(claim, one))}" for one in near[:3]]
+        told = [f"{one.metadata.name}: {', '.join(misfits(claim, one))}" for one in free[:3]]
         rest = "; no Available volume fits" + (f" ({'; '.join(told)})" if told else "")
     return _unbound(claim, f"{says}{rest}", *links)
 
@@ -187,9 +212,9 @@ def _first_consumer(claim: Claim, found: StorageClass, snapshot: Snapshot) -> Un
         return Unseen(str(claim.subject), f"whether a pod waits for it: {pods.reason}")
     if scope.subject is not None and scope.subject.kind != "Pod":
         return Unseen(str(claim.subject), "whether a pod waits for it: only a scan, or a look at the pod, reads that")
-    for pod in pods.full:
-        mine = pod.metadata.namespace == claim.metadata.namespace and claim.metadata.name in pod.claims
-        if not mine or pod.status.phase != "Pending" or pod.metadata.deletion_timestamp is not None:
+    users = pods.index_each("claim", lambda pod: {(pod.metadata.namespace, name) for name in pod.claims})
+    for pod in users.get((claim.metadata.namespace, claim.metadata.name), ()):
+        if pod.status.phase != "Pending" or pod.metadata.deletion_timestamp is not None:
             continue
         name, link = f"{pod.metadata.namespace}/{pod.metadata.name}", class_link(found)
         if pod.spec.node_name:
@@ -224,10 +249,13 @@ def _provisioner(claim: Claim, found: StorageClass, snapshot: Snapshot) -> Unbou
         says = f"waits for {asked} to create its volume{on}, which has not done so{waited}: see the provisioner's pods and log"
     else:
         says = f"waits for {found.provisioner}, but the volume controller has not asked it{on}: see kube-controller-manager"
+    if source := source_of(claim):
+        says += f"; it has to fill the volume from {source}, which may take long"
     wrong = asked and asked != found.provisioner
     other = f"; its class now names another provisioner, {found.provisioner}" if wrong else ""
     unbound = _unbound(claim, f"{says}{other}", class_link(found))
-    return msgspec.structs.replace(unbound, since=None) if node else unbound  # it waited for a pod before
+    began = None if node else unbound.since  # with a node chosen, it waited for a pod before
+    return msgspec.structs.replace(unbound, since=began, fills=source is not None)
 
 
 def _annotation(claim: Claim, keys: tuple[str, ...]) -> str:

@@ -53,8 +53,8 @@ def node_plugins(snapshot: Snapshot) -> Iterator[Pod]:
     seen: set[str] = set()
     for kind in (k8s.PODS, PLUGIN_PODS):
         pods = snapshot.seen(kind)
-        for pod in pods.full if pods else ():
-            if is_node_plugin(pod) and pod.metadata.uid not in seen:
+        for pod in pods.index("node plugin", is_node_plugin).get(True, ()) if pods else ():
+            if pod.metadata.uid not in seen:
                 seen.add(pod.metadata.uid)
                 yield pod
 

@@ -16,6 +16,7 @@ from diagnostics.facts.users import waiting_pods
 from diagnostics.model import Evidence, Link, Unseen
 
 GRACE = timedelta(seconds=60)  # a plugin that starts, or a pod that was just placed, takes seconds
+STARTING = timedelta(minutes=5)  # a node that has just joined, and a plugin that pulls its images, take minutes
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -76,10 +77,13 @@ def plugin_links(driver: str, node: str, snapshot: Snapshot) -> tuple[tuple[Link
 
 
 def outage_of(daemon_set: DaemonSet, snapshot: Snapshot) -> Outage | Unseen | None:
-    """What of a node plugin does not run; None where all does that should."""
+    """What of a node plugin does not run; None where all does that should. A node that has just joined does not count."""
     nodes, status = snapshot.seen(NODES), daemon_set.status
     every = {node.metadata.name: node for node in (nodes.full if nodes else ())}
-    ready = {name for name, node in every.items() if node.is_ready}
+    ready = {
+        name for name, node in every.items()
+        if node.is_ready and not _is_young(node.metadata.creation_timestamp, snapshot)
+    }  # fmt: skip
     missing = status.number_unavailable or 0
     if (blind := _all_pods_unseen(snapshot)) is not None:
         away = len(every) - len(ready)
@@ -95,10 +99,7 @@ def outage_of(daemon_set: DaemonSet, snapshot: Snapshot) -> Outage | Unseen | No
     going = [pod for pod in pods if pod.metadata.deletion_timestamp is not None or not pod.is_ready]
     changing = any(not _is_late(pod, snapshot) for pod in going)
     unplaced = 0 if changing else max(0, status.desired_number_scheduled - status.current_number_scheduled)
-    bare = tuple(sorted(
-        name for name in ready - {pod.spec.node_name for pod in pods}
-        if not _is_young(every[name].metadata.creation_timestamp, snapshot)
-    )) if unplaced else ()  # fmt: skip
+    bare = tuple(sorted(ready - {pod.spec.node_name for pod in pods})) if unplaced else ()
     if not late and not bare:
         return None
     return Outage(late, unplaced if bare else 0, bare, len(serving), min(began, default=None))
@@ -170,10 +171,10 @@ def _since(pod: Pod) -> datetime | None:
 
 
 def _is_late(pod: Pod, snapshot: Snapshot) -> bool:
-    """Whether it should run by now, or be gone."""
-    since = _since(pod)
-    return since is None or snapshot.taken_at - since > GRACE
+    """Whether it should run by now, or be gone. While it pulls its images it has longer; a pull that failed has not."""
+    since, starts = _since(pod), pod.metadata.deletion_timestamp is None and pod.is_creating
+    return since is None or snapshot.taken_at - since > (STARTING if starts else GRACE)
 
 
 def _is_young(made: datetime | None, snapshot: Snapshot) -> bool:
-    return made is not None and snapshot.taken_at - made <= GRACE
+    return made is not None and snapshot.taken_at - made <= STARTING

@@ -42,9 +42,10 @@ class Told(msgspec.Struct, frozen=True):
 def told_of(uid: str, snapshot: Snapshot, within: timedelta | None = FRESH) -> Told | None:
     """The Warning event of an object that tells most, of those that came lately (None: of all) or bear no time."""
     events = snapshot.seen(EVENTS)
+    about = events.index("about", lambda event: event.about.uid).get(uid, ()) if events and uid else ()
     mine = [
-        event for event in (events.full if events else ())
-        if event.type == "Warning" and uid and event.about.uid == uid
+        event for event in about
+        if event.type == "Warning"
         and (within is None or event.last_seen is None or snapshot.taken_at - event.last_seen <= within)
     ]  # fmt: skip
     mine.sort(key=lambda event: event.last_seen or snapshot.taken_at)

@@ -424,3 +424,17 @@ async def test_an_in_tree_volume_that_the_node_has_attached_is_not_held_by_an_ol
     assert (await certain(world(**objects))).cause == "multi-attach"
     has = node("node2", volumesAttached=[{"name": "kubernetes.io/rbd/mioss:index"}])
     assert await held(world(**objects, nodes=[node("node1"), has])) is None
+
+
+@pytest.mark.parametrize(("deletes", "kind"), [("2026-03-14T09:27:00Z", Hold.TRANSIENT), (SINCE, Hold.STILL_MOUNTED)])
+async def test_what_a_pod_that_has_just_ended_leaves_mounted_passes_and_an_unmounting_that_hangs_does_not(
+    deletes: str, kind: Hold
+) -> None:
+    ended = old(deletionTimestamp=deletes, state={"terminated": {"exitCode": 0}})
+    nodes = [node("node1", volumesInUse=IN_USE), node("node2")]
+    assert (await certain(world(pods=[waiting(), ended], nodes=nodes))).kind is kind
+
+
+async def test_a_free_volume_is_never_said_to_stay_for_ever() -> None:
+    for since in (SINCE, "2026-03-14T09:28:00Z"):
+        assert "look again" in (await certain(world(pods=[waiting(since=since)]))).says

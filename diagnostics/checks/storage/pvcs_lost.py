@@ -50,7 +50,7 @@ def _volume(claim: Claim, snapshot: Snapshot) -> tuple[Link, tuple[str, ...]]:
     subject, source = Subject("PersistentVolume", None, name, ""), f"GET persistentvolumes {name}"
     if isinstance(volumes, NotSeen):
         return Link(subject, "is no longer bound to it"), (f"volume {name}: {volumes.reason}",)
-    found = next((one for one in volumes.full if one.metadata.name == name), None)
+    found = next(iter(volumes.index("name", lambda one: one.metadata.name).get(name, ())), None)
     if found is None:
         return Link(subject, "does not exist any more", (Evidence(source, "not found"),)), ()
     ref = found.spec.claim_ref

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from diagnostics.checks import Check
 from diagnostics.facts import NotSeen, Read, Snapshot
-from diagnostics.facts.claims import Unbound, claim_link, link_of_class, why_unbound
+from diagnostics.facts.claims import CAUSE, Unbound, claim_link, is_filling, link_of_class, why_unbound
 from diagnostics.facts.csi import STORAGE_CLASSES
 from diagnostics.facts.holders import users_of_claim
 from diagnostics.facts.kubernetes import CLAIMS, EVENTS, PODS, VOLUMES
@@ -18,7 +18,6 @@ from diagnostics.facts.resources import Claim, Pod
 from diagnostics.facts.told import Told, told_of
 from diagnostics.model import Finding, Severity, Unseen, quoted
 
-CAUSE = "pvc-unbound"
 GRACE = timedelta(seconds=60)
 
 
@@ -34,7 +33,10 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
     for claim in claims.full if claims else ():
         if _is_due(claim, snapshot):
             why, told = why_unbound(claim, snapshot), told_of(claim.metadata.uid, snapshot)
-            if told is None and isinstance(why, Unseen):
+            if is_filling(claim, why, told, snapshot):
+                if isinstance(events := snapshot[EVENTS], NotSeen):
+                    yield Unseen(f"whether filling {claim.subject} fails", events.reason)
+            elif told is None and isinstance(why, Unseen):
                 yield why
             elif told is not None or why is not None:
                 yield _finding(claim, None if isinstance(why, Unseen) else why, told, snapshot)

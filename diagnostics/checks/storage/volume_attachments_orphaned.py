@@ -8,7 +8,7 @@ Mitigation: see that the driver's attacher runs. Delete one only when its node i
 from collections.abc import Iterator
 
 from diagnostics.attachments import FORCE_DETACH
-from diagnostics.attachments.facts import is_left, is_young, users_on
+from diagnostics.attachments.facts import is_awaited_for, is_left, is_young, users_on
 from diagnostics.attachments.links import attachment_link, cut, gone_link, node_link
 from diagnostics.causes import classify
 from diagnostics.checks import Check
@@ -33,9 +33,9 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
             yield from _deleting(found, node, snapshot)
         elif node is None:
             gone = gone_link("Node", found.spec.node_name)
-            passing = Severity.INFO if is_young(found, snapshot) else None
+            passes = is_young(found, snapshot) or is_awaited_for(FORCE_DETACH, volume, snapshot)
             says = f"is to node {found.spec.node_name}, which is gone: Kubernetes takes 6 minutes to detach from it"
-            yield _orphan(found, says, gone, severity=passing)
+            yield _orphan(found, says, gone, severity=Severity.INFO if passes else None)
         elif name and volume is None and everything and not is_young(found, snapshot):  # volumes were read before
             gone = gone_link("PersistentVolume", name)
             yield _orphan(found, f"is of PersistentVolume {name}, which does not exist any more", gone)
@@ -80,6 +80,6 @@ def _unused(found: Attachment, node: Node, volume: Volume, snapshot: Snapshot) -
 
 CHECK = Check(
     find,
-    reads=(Read(ATTACHMENTS), Read(NODES), Read(VOLUMES), Read(PODS, where=lambda _: False, optional=True)),
+    reads=(Read(ATTACHMENTS), Read(NODES), Read(VOLUMES), Read(PODS, where=lambda pod: pod.is_creating, optional=True)),
     severity=Severity.WARNING,
 )

@@ -7,46 +7,48 @@ Mitigation: repair what the deleter runs into, and it tries again. Retained: del
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 
 from diagnostics.causes import Confidence, classify
 from diagnostics.checks import Check
 from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts.kubernetes import EVENTS, VOLUMES
+from diagnostics.facts.released import is_overdue, longest_first, released_since, told_together
 from diagnostics.facts.resources import Volume
-from diagnostics.facts.told import Told, told_of
+from diagnostics.facts.told import told_of
 from diagnostics.model import Evidence, Finding, Link, Severity, Unseen, lasting
 
-# Deleting an image takes seconds to minutes. A deleter that fails tries again after 5 minutes at most.
-GRACE = timedelta(minutes=10)
+MOST_RETAINED = 5  # told one by one
 
 
 def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
-    """Yield one finding for each volume that failed, that is deleted in vain, or that waits for a person (info)."""
-    volumes = snapshot.seen(VOLUMES)
+    """Yield one finding for each volume that failed, or that is deleted in vain. Those that wait for a person are info."""
+    volumes, retained = snapshot.seen(VOLUMES), list[Volume]()
     for volume in volumes.full if volumes else ():
-        told, since = told_of(volume.metadata.uid, snapshot, within=None), _since(volume)
         if volume.status.phase == "Failed":
-            yield _finding(volume, told, since, snapshot)
+            yield _finding(volume, snapshot)
         elif volume.status.phase != "Released":
             continue
         elif volume.spec.persistent_volume_reclaim_policy == "Retain":
-            yield _finding(volume, None, since, snapshot, Severity.INFO)
-        elif told or (since and snapshot.taken_at - since > GRACE):
-            yield _finding(volume, told, since, snapshot)
-        elif since is None:
+            retained.append(volume)
+        elif (overdue := is_overdue(volume, snapshot)) is None:
             yield Unseen(str(volume.subject), "it is Released and to be deleted, but nothing tells since when")
-        elif isinstance(unread := snapshot[EVENTS], NotSeen):
-            yield Unseen(f"whether the deleting of {volume.subject} fails", unread.reason)
+        elif overdue:
+            yield _finding(volume, snapshot)
+    if len(retained) <= MOST_RETAINED:
+        yield from (_finding(volume, snapshot, Severity.INFO) for volume in retained)
+    else:
+        yield _together(longest_first(retained, snapshot), snapshot)
 
 
-def _since(volume: Volume) -> datetime | None:
-    return volume.status.last_phase_transition_time or volume.metadata.deletion_timestamp
+def _together(retained: list[Volume], snapshot: Snapshot) -> Finding:
+    """One finding, about the first: they are as they were told to be, and must not hide by their number what is broken."""
+    says, link = told_together(retained, snapshot)
+    return Finding(link.subject, says, None, released_since(retained[0]), (link,), severity=Severity.INFO)
 
 
-def _finding(
-    volume: Volume, told: Told | None, since: datetime | None, snapshot: Snapshot, severity: Severity | None = None
-) -> Finding:
+def _finding(volume: Volume, snapshot: Snapshot, severity: Severity | None = None) -> Finding:
+    since = released_since(volume)
+    told = told_of(volume.metadata.uid, snapshot, within=None) if severity is not Severity.INFO else None
     name, phase, policy = volume.metadata.name, volume.status.phase, volume.spec.persistent_volume_reclaim_policy
     ref, message, events = volume.spec.claim_ref, volume.status.message or "", snapshot[EVENTS]
     cause = classify(message, volume.status.reason or "VolumeFailedDelete") if message else None

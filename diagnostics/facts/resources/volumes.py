@@ -36,13 +36,15 @@ class Requests(Struct, frozen=True):
 
 
 class ClaimSpec(Struct, frozen=True):
-    """What a claim asks for and what it got."""
+    """What a claim asks for and what it got; a data source is the snapshot or claim that its volume is filled from."""
 
     volume_name: str | None = None
     access_modes: tuple[str, ...] | None = None
     storage_class_name: str | None = None
     volume_mode: str | None = None
     resources: Requests | None = None
+    data_source: dict[str, object] | None = None
+    data_source_ref: dict[str, object] | None = None
 
 
 class PhaseStatus(Struct, frozen=True):
