@@ -48,6 +48,7 @@ class Diagnosis:
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _LONGEST_NAME = 253
 _LISTING_POOLS = 20.0  # seconds
+_OPEN = (None, "unknown", "mount-timeout-umbrella")
 # What a Deployment that starts the new pod before the old one has let go of the volume runs into.
 _HELD_ELSEWHERE = ("rbd-image-locked", "rbd-image-in-use", "multi-attach", "mount-timeout-umbrella")
 _KINDS = {
@@ -178,7 +179,10 @@ def _answer(report: Report, subject: Subject) -> Answer:
             return _unknown(pod.subject, "; ".join(o.reason or o.check for o in blind))
         return Answer(Status.OK, Finding(pod.subject, _healthy(pod)), (), (), report.taken_at, starting=pod.is_creating)
     best = found[0][1]
-    reasons = [(o.check, o.reason) for o in report.outcomes if o.reason and o.status is not Status.SKIPPED]
+    reasons = [
+        (o.check, o.reason) for o in report.outcomes
+        if o.reason and o.status is not Status.SKIPPED and (best.cause in _OPEN or _is_of_pods(o.check))
+    ]  # fmt: skip
     if not any(link.subject.kind == "RBDLock" for link in best.chain):
         best = _with_unseen(best, reasons)
     beside = [(check, f) for check, f in every if f not in [one for _, one in found] and _is_on_the_way(f, best, pod)]
@@ -188,6 +192,11 @@ def _answer(report: Report, subject: Subject) -> Answer:
         Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at,
         beside=tuple(dict.fromkeys(f.summary for _, f in beside)),
     )  # fmt: skip
+
+
+def _is_of_pods(check: str) -> bool:
+    """Whether a check looks at what a pod waits for; what others could not see matters only while its cause is open."""
+    return check.startswith(("storage/", "ceph/locks_"))
 
 
 def _of_its_claims(pod: Pod, every: list[tuple[str, Finding]]) -> list[tuple[str, Finding]]:
