@@ -187,7 +187,9 @@ def _answer(report: Report, subject: Subject) -> Answer:
         best = _with_unseen(best, reasons)
     beside = [(check, f) for check, f in every if f not in [one for _, one in found] and _is_on_the_way(f, best, pod)]
     books = library()
-    made = [offer for check, finding in (*found, *beside) for offer in offers(check, finding, books)]
+    # What answers another finding on the way is filled from the whole of it: the pod that waits is not on a lock's chain.
+    whole = [(check, msgspec.structs.replace(f, chain=(*f.chain, *best.chain))) for check, f in beside]
+    made = [offer for check, finding in (*found, *whole) for offer in offers(check, finding, books)]
     return Answer(
         Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at,
         beside=tuple(dict.fromkeys(f.summary for _, f in beside)),
