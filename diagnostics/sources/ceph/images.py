@@ -126,7 +126,7 @@ class ImageReader:
             return None
         if not found.id:
             return ()
-        omap = self._omap(spec, found.header, rbd_objects.FEATURES_KEY)
+        omap = omap_of(self.rados, spec.pool, spec.namespace, found.header, rbd_objects.FEATURES_KEY)
         if rbd_objects.FEATURES_KEY not in omap:
             raise MalformedReply(f"the header {found.header} names no features")
         return rbd_objects.feature_names(rbd_objects.decode_features(omap[rbd_objects.FEATURES_KEY]))
@@ -140,14 +140,14 @@ class ImageReader:
         by_id = self._placed(spec, rbd_objects.id_object(spec.name))
         if by_id is None or _is_silent(by_id, inactive):
             return by_id
-        data = self._read(spec, rbd_objects.id_object(spec.name))
+        data = data_of(self.rados, spec, rbd_objects.id_object(spec.name))
         if data is not None:
             header = rbd_objects.header_object(rbd_objects.decode_id(data, rbd_objects.id_object(spec.name)))
             return self._placed(spec, header)
         old = self._placed(spec, rbd_objects.old_header_object(spec.name))
         if old is None or _is_silent(old, inactive):
             return old
-        return old if self._read(spec, rbd_objects.old_header_object(spec.name)) is not None else None
+        return old if data_of(self.rados, spec, rbd_objects.old_header_object(spec.name)) is not None else None
 
     def _placed(self, spec: ImageSpec, oid: str) -> Placement | None:
         """Where an object lies, be it there or not; None where there is no such pool."""
@@ -168,29 +168,41 @@ class ImageReader:
             RadosError: what it takes to know could not be read.
             MalformedReply: it makes no sense.
         """
-        data = self._read(spec, rbd_objects.id_object(spec.name))
+        data = data_of(self.rados, spec, rbd_objects.id_object(spec.name))
         if data is not None:
             return Found(spec, rbd_objects.decode_id(data, rbd_objects.id_object(spec.name)))
-        if self._read(spec, rbd_objects.old_header_object(spec.name)) is not None:
+        if data_of(self.rados, spec, rbd_objects.old_header_object(spec.name)) is not None:
             return Found(spec, "")
-        trashed = rbd_objects.decode_trash(self._omap(spec, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
+        trashed = rbd_objects.decode_trash(omap_of(self.rados, spec.pool, spec.namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
         return next((Found(spec, entry.id, trashed=True) for entry in trashed if entry.name == spec.name), None)
 
-    def _read(self, spec: ImageSpec, oid: str) -> bytes | None:
-        try:
-            return self.rados.read(spec.pool, spec.namespace, oid)
-        except RadosError as error:
-            if error.errno != ENOENT:
-                raise
-            return None
 
-    def _omap(self, spec: ImageSpec, oid: str, prefix: str) -> dict[str, bytes]:
-        try:
-            return self.rados.omap(spec.pool, spec.namespace, oid, prefix)
-        except RadosError as error:
-            if error.errno != ENOENT:
-                raise
-            return {}
+def data_of(rados: Rados, spec: ImageSpec, oid: str) -> bytes | None:
+    """The data of an object in an image's pool and namespace; None where there is no such object.
+
+    Raises:
+        RadosError: anything but its absence.
+    """
+    try:
+        return rados.read(spec.pool, spec.namespace, oid)
+    except RadosError as error:
+        if error.errno != ENOENT:
+            raise
+        return None
+
+
+def omap_of(rados: Rados, pool: str, namespace: str, oid: str, prefix: str) -> dict[str, bytes]:
+    """An omap of an object that many pools do not have: empty then.
+
+    Raises:
+        RadosError: anything but its absence.
+    """
+    try:
+        return rados.omap(pool, namespace, oid, prefix)
+    except RadosError as error:
+        if error.errno != ENOENT:
+            raise
+        return {}
 
 
 def watchers_of(rados: Rados, found: Found) -> tuple[Watcher, ...]:

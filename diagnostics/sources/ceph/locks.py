@@ -20,7 +20,7 @@ from diagnostics.facts.ceph import (
 from diagnostics.model import quoted
 from diagnostics.sources.ceph import cls_lock, mon_answers, rbd_objects
 from diagnostics.sources.ceph.cls_lock import LockInfo, LockKind
-from diagnostics.sources.ceph.images import Found, ImageReader, hint, watchers_of
+from diagnostics.sources.ceph.images import Found, ImageReader, data_of, hint, omap_of, watchers_of
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.threads import on_each
 from diagnostics.sources.ceph.wire import MalformedReply
@@ -74,7 +74,7 @@ class LockReader:
                 self._problem(pool, f"not looked at: {TOO_LATE}")
                 continue
             try:
-                inside = ("", *rbd_objects.decode_namespaces(self._omap(pool, "", rbd_objects.NAMESPACES, "name_")))
+                inside = ("", *rbd_objects.decode_namespaces(omap_of(self.rados, pool, "", rbd_objects.NAMESPACES, "name_")))
                 for namespace in inside:
                     if namespaces and namespace not in namespaces:
                         continue
@@ -110,30 +110,13 @@ class LockReader:
     def _problem(self, pool: str, reason: str) -> None:
         self.problems.append(PoolProblem(pool, reason))
 
-    def _omap(self, pool: str, namespace: str, oid: str, prefix: str) -> dict[str, bytes]:
-        """An omap of an object that many pools do not have."""
-        try:
-            return self.rados.omap(pool, namespace, oid, prefix)
-        except RadosError as error:
-            if error.errno != ENOENT:
-                raise
-            return {}
-
-    def _read(self, spec: ImageSpec, oid: str) -> bytes | None:
-        try:
-            return self.rados.read(spec.pool, spec.namespace, oid)
-        except RadosError as error:
-            if error.errno != ENOENT:
-                raise
-            return None
-
     def _trash(self, pool: str, namespace: str) -> list[Found]:
-        entries = rbd_objects.decode_trash(self._omap(pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
+        entries = rbd_objects.decode_trash(omap_of(self.rados, pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
         return [Found(ImageSpec(pool, namespace, entry.name), entry.id, trashed=True) for entry in entries]
 
     def _listed(self, pool: str, namespace: str) -> list[Found]:
-        names = rbd_objects.decode_directory(self._omap(pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY))
-        data = self._read(ImageSpec(pool, namespace, ""), rbd_objects.DIRECTORY)
+        names = rbd_objects.decode_directory(omap_of(self.rados, pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY))
+        data = data_of(self.rados, ImageSpec(pool, namespace, ""), rbd_objects.DIRECTORY)
         old = rbd_objects.decode_old_directory(data or b"")
         named = [*names.items(), *((name, "") for name in old)]
         return [Found(ImageSpec(pool, namespace, name), image_id) for name, image_id in named]
@@ -227,15 +210,15 @@ class LockReader:
 
     def _mirrored_in(self, pool: str, namespace: str) -> frozenset[str]:
         if (pool, namespace) not in self._mirrored:
-            omap = self._omap(pool, namespace, rbd_objects.MIRRORING, rbd_objects.MIRRORED_IMAGE_KEY)
+            omap = omap_of(self.rados, pool, namespace, rbd_objects.MIRRORING, rbd_objects.MIRRORED_IMAGE_KEY)
             self._mirrored[pool, namespace] = rbd_objects.decode_mirrored(omap)
         return self._mirrored[pool, namespace]
 
     def _is_migrating(self, found: Found) -> bool:
         spec = found.spec
         if found.format == 1:
-            return (self._read(spec, found.header) or b"").startswith(rbd_objects.MIGRATING_FORMAT_1)
-        features = self._omap(spec.pool, spec.namespace, found.header, rbd_objects.FEATURES_KEY)
+            return (data_of(self.rados, spec, found.header) or b"").startswith(rbd_objects.MIGRATING_FORMAT_1)
+        features = omap_of(self.rados, spec.pool, spec.namespace, found.header, rbd_objects.FEATURES_KEY)
         value = features.get(rbd_objects.FEATURES_KEY)
         return value is not None and bool(rbd_objects.decode_features(value) & rbd_objects.MIGRATING_FEATURE)
 
