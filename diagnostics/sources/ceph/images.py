@@ -173,7 +173,9 @@ class ImageReader:
             return Found(spec, rbd_objects.decode_id(data, rbd_objects.id_object(spec.name)))
         if data_of(self.rados, spec, rbd_objects.old_header_object(spec.name)) is not None:
             return Found(spec, "")
-        trashed = rbd_objects.decode_trash(omap_of(self.rados, spec.pool, spec.namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
+        trashed = rbd_objects.decode_trash(
+            omap_of(self.rados, spec.pool, spec.namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY)
+        )
         return next((Found(spec, entry.id, trashed=True) for entry in trashed if entry.name == spec.name), None)
 
 

@@ -74,7 +74,10 @@ class LockReader:
                 self._problem(pool, f"not looked at: {TOO_LATE}")
                 continue
             try:
-                inside = ("", *rbd_objects.decode_namespaces(omap_of(self.rados, pool, "", rbd_objects.NAMESPACES, "name_")))
+                inside = (
+                    "",
+                    *rbd_objects.decode_namespaces(omap_of(self.rados, pool, "", rbd_objects.NAMESPACES, "name_")),
+                )
                 for namespace in inside:
                     if namespaces and namespace not in namespaces:
                         continue
@@ -111,11 +114,15 @@ class LockReader:
         self.problems.append(PoolProblem(pool, reason))
 
     def _trash(self, pool: str, namespace: str) -> list[Found]:
-        entries = rbd_objects.decode_trash(omap_of(self.rados, pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY))
+        entries = rbd_objects.decode_trash(
+            omap_of(self.rados, pool, namespace, rbd_objects.TRASH, rbd_objects.TRASH_KEY)
+        )
         return [Found(ImageSpec(pool, namespace, entry.name), entry.id, trashed=True) for entry in entries]
 
     def _listed(self, pool: str, namespace: str) -> list[Found]:
-        names = rbd_objects.decode_directory(omap_of(self.rados, pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY))
+        names = rbd_objects.decode_directory(
+            omap_of(self.rados, pool, namespace, rbd_objects.DIRECTORY, rbd_objects.NAME_KEY)
+        )
         data = data_of(self.rados, ImageSpec(pool, namespace, ""), rbd_objects.DIRECTORY)
         old = rbd_objects.decode_old_directory(data or b"")
         named = [*names.items(), *((name, "") for name in old)]
