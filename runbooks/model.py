@@ -114,7 +114,10 @@ class _Words(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True, validate_by_alias=True)
 
 
-ParameterKind = Literal["rbd_image", "rbd_locker", "node", "pod", "namespace", "string", "int", "enum", "duration"]
+ParameterKind = Literal[
+    "rbd_image", "rbd_locker", "node", "pod", "workload", "job", "volume_attachment", "namespace", "string", "int", "enum",
+    "duration",
+]  # fmt: skip
 
 
 class Parameter(_Words):
@@ -173,24 +176,30 @@ Verify = Annotated[
     Discriminator(_verify_tag),
 ]
 
-StepKind = Literal["check", "prove", "act", "wait", "manual", "note"]
+StepKind = Literal["check", "prove", "act", "wait", "manual", "attest", "note"]
 STEP_KINDS: tuple[StepKind, ...] = get_args(StepKind)
+Attested = Literal["node_is_off"]
+"""What a person may be asked to attest, because no fact that Unstick can read proves it."""
+OnFailure = Literal["stop", "undo", "ask"]
 
 
 class Step(_Words):
-    """One step: exactly one of `check`, `prove`, `act`, `wait`, `manual`, `note` (rules see to it).
+    """One step: exactly one of `check`, `prove`, `act`, `wait`, `manual`, `attest`, `note` (rules see to it).
 
     - `check` + `becomes`: the check, judged over fresh facts, must come to `found` or `ok`, or the run ends here.
     - `prove` [+ `within`]: the guard is judged until it allows or the time is over (without `within`: once).
     - `act` + `with`: the only kind that changes anything. `verify`, `undo` and, for `undo: none`, `because` are due.
     - `wait` + `within`: the parameter that it names (a pod) gets into that phase; else `otherwise`, if there is one.
-    - `manual`: the exact command for a human; the run waits for "done".
+    - `manual` [+ `verify`]: the exact command for a human; the run waits for "done", then verifies.
+    - `attest` + `with`: a person's word for what no fact shows (`node_is_off`), with their name and the time of it.
     - `note`: a printed follow-up; it leaves no execution open.
 
     `given`: the step is skipped, and that is said, where one of these optional parameters has no value.
     `when`: the step is skipped, with the guard's reasons, where one of these guards refuses; unknown refuses the run.
     `require`: all must allow at plan, at approval and immediately before the act.
     `timeout`: what the act and its verification may take together.
+    `on_failure`: the run ends (`stop`, the default), takes back what it did where that can be (`undo`), or leaves it to a
+    person to try again, skip or cancel (`ask`).
     """
 
     id: StepId
@@ -200,6 +209,7 @@ class Step(_Words):
     act: str | None = None
     wait: dict[str, Literal["Running"]] | None = None
     manual: Text | None = None
+    attest: Attested | None = None
     note: Text | None = None
     given: tuple[str, ...] = ()
     when: tuple[GuardCall, ...] = ()
@@ -211,11 +221,12 @@ class Step(_Words):
     because: Text | None = None
     within: Duration | None = None
     timeout: Duration = timedelta(minutes=2)
+    on_failure: OnFailure = "stop"
     otherwise: "Step | None" = None
 
     @property
     def kind(self) -> StepKind:
-        """Which of the six kinds this step is."""
+        """Which of these kinds this step is."""
         return next(kind for kind in STEP_KINDS if getattr(self, kind) is not None)
 
     @property
@@ -251,12 +262,13 @@ class Runbook(_Words):
 
 @dataclass(frozen=True)
 class ActionWords:
-    """What a runbook must know of an action: its own risk, and the parameters that it takes in `with`."""
+    """What a runbook must know of an action: its risk, the parameters that it takes in `with`, what takes it back."""
 
     risk: Risk
     parameters: frozenset[str]
     required: frozenset[str] = frozenset()
     lifts_fence: bool = False
+    undone_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from diagnostics.model import Finding, Subject
+from runbooks.model import ParameterKind
+from runbooks.parameters import WORKLOADS
 
 if TYPE_CHECKING:
     from runbooks.catalog import Library
@@ -22,7 +24,10 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 # Which link of a chain fills a parameter of which kind.
-_FILLED_BY = {"rbd_image": "RBDImage", "rbd_locker": "RBDLock", "node": "Node", "pod": "Pod"}
+_FILLED_BY: dict[str, tuple[str, ...]] = {
+    "rbd_image": ("RBDImage",), "rbd_locker": ("RBDLock",), "node": ("Node",), "pod": ("Pod",), "job": ("Job",),
+    "volume_attachment": ("VolumeAttachment",), "workload": tuple(WORKLOADS.values()),
+}  # fmt: skip
 
 
 def offers(check: str, finding: Finding, library: "Library") -> tuple[Offer, ...]:
@@ -35,13 +40,14 @@ def offers(check: str, finding: Finding, library: "Library") -> tuple[Offer, ...
     for runbook in library.answering(check, finding.cause):
         params: dict[str, str] = {}
         for name, parameter in runbook.parameters.items():
-            subject = next((s for s in subjects if s.kind == _FILLED_BY.get(parameter.kind)), None)
+            subject = next((s for s in subjects if s.kind in _FILLED_BY.get(parameter.kind, ())), None)
             if subject is not None:
-                params[name] = _value(subject)
+                params[name] = _value(subject, parameter.kind)
         if all(name in params for name, p in runbook.parameters.items() if p.must_be_given):
             made.append(Offer(runbook.id, runbook.version, params))
     return tuple(made)
 
 
-def _value(subject: Subject) -> str:
-    return f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
+def _value(subject: Subject, kind: ParameterKind) -> str:
+    named = f"{subject.namespace}/{subject.name}" if subject.namespace else subject.name
+    return f"{subject.kind.lower()}/{named}" if kind == "workload" else named

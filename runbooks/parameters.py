@@ -15,6 +15,8 @@ _DNS_LABEL = re.compile(_LABEL)
 _DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _INT = re.compile(r"-?[0-9]{1,18}")
 _CLIENT = re.compile(r"client\.[0-9]{1,20}")
+WORKLOADS = {"deployment": "Deployment", "statefulset": "StatefulSet", "daemonset": "DaemonSet"}
+"""The kinds of a workload as a parameter names them, and as Kubernetes does."""
 _LONGEST_TEXT = 1024
 _LONGEST_SUBDOMAIN = 253
 
@@ -23,6 +25,9 @@ _SHAPES: Mapping[ParameterKind, str] = {
     "rbd_locker": "client.NUMBER/COOKIE, as client.24128/kubelet_lock_magic_node1",
     "node": "the node's name, as node-1.example",
     "pod": "namespace/name",
+    "workload": "deployment, statefulset or daemonset, as deployment/NAMESPACE/NAME",
+    "job": "namespace/name",
+    "volume_attachment": "the VolumeAttachment's name",
     "namespace": "the namespace's name",
     "string": "text on one line",
     "int": "a whole number",
@@ -123,6 +128,11 @@ def _is_pod(value: str) -> bool:
     return _is_namespace(namespace) and _is_subdomain(name)
 
 
+def _is_workload(value: str) -> bool:
+    kind, _, name = value.partition("/")
+    return kind in WORKLOADS and _is_pod(name)
+
+
 def _is_duration(value: str) -> bool:
     try:
         duration(value)
@@ -136,6 +146,9 @@ _FITS: Mapping[ParameterKind, Callable[[str], bool]] = {
     "rbd_locker": _is_locker,
     "node": _is_subdomain,
     "pod": _is_pod,
+    "workload": _is_workload,
+    "job": _is_pod,
+    "volume_attachment": _is_subdomain,
     "namespace": _is_namespace,
     "string": lambda value: bool(value.strip()),
     "int": lambda value: bool(_INT.fullmatch(value)),

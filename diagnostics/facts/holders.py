@@ -115,6 +115,8 @@ def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
     watched = locks is not None and any(locks.users.values())
     if subject is None or subject.kind == "RBDImage" or watched or any(True for _ in _lockers(snapshot)):
         return (List(),)
+    if subject.kind == "Node":
+        return (Get(subject.name),)
     pods = snapshot.seen(k8s.PODS)
     names = {pod.spec.node_name: None for pod in (pods.full if pods else ()) if pod.spec.node_name}
     names |= {attachment.spec.node_name: None for attachment in attachments_of(snapshot)}
@@ -157,6 +159,13 @@ def _claim_users(snapshot: Snapshot) -> Iterable[Get | List]:
         elsewhere = any(attachment.spec.node_name not in nodes for attachment in attachments_of(snapshot))
         if elsewhere and subject.namespace:
             return (List(subject.namespace),)
+    if subject.kind == "VolumeAttachment":
+        attached = {
+            a.spec.source.persistent_volume_name for a in attachments_of(snapshot) if a.metadata.name == subject.name
+        }
+        volumes = snapshot.seen(k8s.VOLUMES)
+        refs = [v.spec.claim_ref for v in (volumes.full if volumes else ()) if v.metadata.name in attached]
+        return {List(ref.namespace): None for ref in refs if ref is not None and ref.namespace}
     images = dict.fromkeys(image.image.spec for image, _ in _lockers(snapshot))
     if subject.kind == "RBDImage":
         images[subject.name] = None  # its users matter also once its lock is gone
@@ -181,7 +190,14 @@ def _leases(snapshot: Snapshot) -> Iterable[Get | List]:
 
 
 def _node_pods(snapshot: Snapshot) -> Iterable[Get | List]:
-    return [List(None, f"spec.nodeName={node.metadata.name}") for node in holder_nodes(snapshot)]
+    names = dict.fromkeys(node.metadata.name for node in holder_nodes(snapshot))
+    subject, nodes = snapshot.scope.subject, snapshot.seen(NODES)
+    if subject is not None and subject.kind == "Node":
+        names[subject.name] = None
+    if subject is not None and subject.kind in ("Pod", "VolumeAttachment"):
+        # What else is on a node that may be given up: its volumes are taken away with it.
+        names |= {node.metadata.name: None for node in (nodes.full if nodes else ()) if not node.is_ready}
+    return [List(None, f"spec.nodeName={name}") for name in names]
 
 
 NODES: Resource[Node] = Resource(

@@ -25,10 +25,11 @@ class Get:
 
 @dataclass(frozen=True)
 class List:
-    """Read a list, in pages: of one namespace or all, narrowed by a field selector."""
+    """Read a list, in pages: of one namespace or all, narrowed by a field selector and by a label selector."""
 
     namespace: str | None = None
     fields: str | None = None
+    labels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,12 @@ def _claims(snapshot: Snapshot) -> Iterable[Get | List]:
     return {Get(claim, pod.metadata.namespace): None for pod in _full(snapshot, PODS) for claim in pod.claims}
 
 
+_OF_ALL_VOLUMES = ("RBDImage", "RBDLocks", "Node", "VolumeAttachment")
+
+
 def _volumes(snapshot: Snapshot) -> Iterable[Get | List]:
     subject = snapshot.scope.subject
-    if subject is None or subject.kind in ("RBDImage", "RBDLocks"):  # no selector leads from an image to its volume
+    if subject is None or subject.kind in _OF_ALL_VOLUMES:  # no selector leads from these to their volumes
         return (List(),)
     if subject.kind == "PersistentVolume":
         return (Get(subject.name),)
@@ -136,6 +140,8 @@ def _attachments(snapshot: Snapshot) -> Iterable[Get | List]:
 def _deployments(snapshot: Snapshot) -> Iterable[Get | List]:
     if snapshot.scope.subject is None:
         return _everywhere(snapshot)
+    if snapshot.scope.subject.kind == "Deployment":
+        return (Get(snapshot.scope.subject.name, snapshot.scope.subject.namespace),)
     owners = [(r.metadata.namespace, r.metadata.controller) for r in _full(snapshot, REPLICA_SETS)]
     return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "Deployment"}
 

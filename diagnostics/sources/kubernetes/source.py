@@ -86,7 +86,11 @@ class KubernetesSource:
     async def _list(self, kind: Resource[Any], request: List, keep: Callable[[Any], bool] | None) -> Listing[Any]:
         assert not kind.granted_by_choice, "what is granted by choice is asked for by name"
         page_type = _page_of(kind.struct)  # type: ignore[arg-type]
-        query = {"limit": str(PAGE), **({"fieldSelector": request.fields} if request.fields else {})}
+        query = {"limit": str(PAGE)}
+        if request.fields:
+            query["fieldSelector"] = request.fields
+        if request.labels:
+            query["labelSelector"] = request.labels
         full: list[Any] = []
         rows: list[Any] = []
         scanned = 0
