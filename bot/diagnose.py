@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bot.incidents import Answer
-from bot.settings import Settings
+from bot.settings import Settings, SettingsError
 from bot.store import State
 from bot.wiring import Target
 from diagnostics import chain
@@ -23,7 +23,7 @@ from diagnostics.model import Evidence, Finding, Link, Scope, Severity, Status, 
 from diagnostics.scan import Report, gather, scan
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
-from runbooks.catalog import Library
+from runbooks.catalog import BadPinError, Library
 from runbooks.offers import Offer, offers
 from runbooks.vocabulary import vocabulary
 
@@ -96,7 +96,7 @@ async def run_checks(target: Target, state: State, checks: Sequence[Listed], nam
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
         report = await scan(sources, checks, scope, sightings, target.now())
     await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
-    return Diagnosis(report, _offers(report))
+    return Diagnosis(report, await asyncio.to_thread(_offers, report, target.settings))
 
 
 async def look_at_locks(target: Target, state: State, named: Sequence[str] = ()) -> Diagnosis:
@@ -144,16 +144,16 @@ async def look_at_subject(target: Target, state: State, subject: Subject) -> Ans
     Raises:
         NoSuchSubject: there is no such thing in the cluster.
     """
-    checks = [listed for listed in chosen(("storage", "ceph")) if not listed.check.of_the_whole]
+    checks = [listed for listed in chosen(("storage", "ceph", "pods")) if not listed.check.of_the_whole]
     async with target.sources() as sources:
         scope = Scope(target.name, subject=subject)
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
         report = await scan(sources, checks, scope, sightings, target.now())
     await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
-    return _answer(report, subject)
+    return await asyncio.to_thread(_answer, report, subject, target.settings)
 
 
-def _answer(report: Report, subject: Subject) -> Answer:
+def _answer(report: Report, subject: Subject, settings: Settings) -> Answer:
     snapshot = report.snapshot
     seen = snapshot[k8s.PODS]
     if isinstance(seen, NotSeen):
@@ -186,7 +186,7 @@ def _answer(report: Report, subject: Subject) -> Answer:
     if not any(link.subject.kind == "RBDLock" for link in best.chain):
         best = _with_unseen(best, reasons)
     beside = [(check, f) for check, f in every if f not in [one for _, one in found] and _is_on_the_way(f, best, pod)]
-    books = library()
+    books = library(settings)
     # What answers another finding on the way is filled from the whole of it: the pod that waits is not on a lock's chain.
     whole = [(check, msgspec.structs.replace(f, chain=(*f.chain, *best.chain))) for check, f in beside]
     made = [offer for check, finding in (*found, *whole) for offer in offers(check, finding, books)]
@@ -284,11 +284,20 @@ def _unknown(subject: Subject, reason: str) -> Answer:
 
 
 def library(settings: Settings | None = None) -> Library:
-    """The runbooks that are released with Unstick, and a team's own folders beside them."""
+    """The runbooks that are released with Unstick, and a team's own folders beside them.
+
+    Raises:
+        RunbookErrors: one of them has a mistake.
+        NoSuchPathError: a folder is not there.
+        SettingsError: a pin names what is not there.
+    """
     folders = [Path(folder).expanduser() for folder in settings.runbooks] if settings else []
-    return Library.load(vocabulary(), folders)
+    try:
+        return Library.load(vocabulary(), folders, settings.pins if settings else {})
+    except BadPinError as error:
+        raise SettingsError(f"The configuration is wrong: {error}.") from None
 
 
-def _offers(report: Report) -> dict[str, tuple[Offer, ...]]:
-    books = library()
+def _offers(report: Report, settings: Settings) -> dict[str, tuple[Offer, ...]]:
+    books = library(settings)
     return {f.id: offers(o.check, f, books) for o in report.outcomes for f in o.findings}

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from bot.rules import rules
 from bot.settings import Settings
 from bot.store import State
 from bot.wiring import Target, person
@@ -14,10 +15,12 @@ from diagnostics.facts import Read, Snapshot
 from diagnostics.facts.ceph import SIGHTINGS
 from diagnostics.model import Scope, Subject
 from diagnostics.scan import gather
-from diagnostics.sources import Source
+from diagnostics.sources import CouldNotLook, Source
+from diagnostics.sources.kubernetes.api import NoSuchConfiguration
 from runbooks.actions import Clients
 from runbooks.catalog import Library
 from runbooks.engine import Engine
+from runbooks.hands import Hands, LiveHands, NoHands
 
 
 class LiveWorld:
@@ -36,9 +39,19 @@ class LiveWorld:
         await asyncio.to_thread(self._state.sightings.keep, name, earlier, snapshot.seen(SIGHTINGS) or ())
         return snapshot
 
-    def clients(self) -> AbstractAsyncContextManager[Clients]:
-        """The connections that write."""
-        return self._target.clients()
+    def clients(self, requester: str) -> AbstractAsyncContextManager[Clients]:
+        """The connections that write, for the person who asked."""
+        return self._target.clients(requester)
+
+    @asynccontextmanager
+    async def hands(self, requester: str) -> AsyncIterator[Hands]:
+        """What acts for the person who asked; where nothing can be written with, hands that say why."""
+        async with AsyncExitStack() as stack:
+            try:
+                hands: Hands = LiveHands(await stack.enter_async_context(self.clients(requester)))
+            except (CouldNotLook, NoSuchConfiguration) as error:
+                hands = NoHands(f"there is nothing to act with: {error}")
+            yield hands
 
     def now(self) -> datetime:
         """The time."""
@@ -55,4 +68,4 @@ async def engine(settings: Settings, target: Target, state: State, library: Libr
     async with target.sources() as sources:
         world = LiveWorld(target, state, sources)
         who = partial(person, settings)
-        yield Engine(target.name, world, state.runbooks, library.find, who, settings.critical_quorum)
+        yield Engine(target.name, world, state.runbooks, library.find, who, partial(rules, settings))

@@ -6,14 +6,12 @@ of several makes the report (APScheduler 3 on a shared store runs every job in e
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
-from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
 
+from bot.crontab import trigger
 from bot.settings import ScheduleSettings, Settings, SettingsError
 from bot.store.reports import Reports
 from diagnostics.catalog import all_checks, chosen
@@ -28,88 +26,6 @@ Fire = Callable[[str, ScheduleSettings], Awaitable[None]]
 _log = logging.getLogger("unstick.schedule")
 # Longer than any change of a clock: asked in the hour that spring skips, the library overlooks what falls into it.
 _BACK = timedelta(hours=3)
-_MONTHS = {
-    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
-    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
-}  # fmt: skip
-_DAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
-_FIELDS: dict[str, tuple[int, int, dict[str, int]]] = {
-    "minute": (0, 59, {}), "hour": (0, 23, {}), "day of the month": (1, 31, {}), "month": (1, 12, _MONTHS),
-    "day of the week": (0, 7, _DAYS),
-}  # fmt: skip
-_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[0-9]{1,3}))?")
-
-
-def trigger(name: str, words: ScheduleSettings) -> CronTrigger:
-    """When a schedule fires: as crontab(5) reads its words, in its time zone.
-
-    APScheduler 3 counts the days of the week from Monday, so they are handed to it by name.
-
-    Raises:
-        SettingsError: its cron or its time zone means nothing, or it would never fire.
-    """
-    try:
-        zone = ZoneInfo(words.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise SettingsError(
-            f"schedules.{name}.timezone: there is no time zone {words.timezone!r}; write one such as Europe/Berlin."
-        ) from None
-    try:
-        minute, hour, day, month, weekday = _fields(words.cron)
-    except ValueError as error:
-        raise SettingsError(
-            f"schedules.{name}.cron: {error}; write it as in a crontab, such as `0 8 * * 1-5` for 8:00 on workdays."
-        ) from None
-    made = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone)
-    if made.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=UTC)) is None:
-        raise SettingsError(f"schedules.{name}.cron: no month has such a day, so it would never fire; correct it.")
-    return made
-
-
-def _fields(cron: str) -> list[str]:
-    """The five fields, as APScheduler takes them."""
-    given = cron.lower().split()
-    if len(given) != len(_FIELDS):
-        raise ValueError(f"it has {len(given)} fields, not the five of a crontab")
-    if not given[2].startswith("*") and not given[4].startswith("*"):
-        # cron fires when either matches, APScheduler when both do.
-        raise ValueError("it names days of the month and of the week at once: make two schedules of it")
-    numbers = [_numbers(what, written) for what, written in zip(_FIELDS, given, strict=True)]
-    names = list(_DAYS)
-    weekdays = sorted({number % 7 for number in numbers[4]})
-    fields = ["*" if text == "*" else ",".join(map(str, found)) for text, found in zip(given, numbers, strict=True)]
-    return [*fields[:4], ",".join(names[number] for number in weekdays)]
-
-
-def _numbers(what: str, written: str) -> list[int]:
-    """All numbers that a field stands for."""
-    low, high, _ = _FIELDS[what]
-    found: set[int] = set()
-    for part in written.split(","):
-        parsed = _PART.fullmatch(part)
-        if parsed is None:
-            raise ValueError(f"{part!r} is no {what}")
-        step = int(parsed["step"] or 1)
-        if parsed["first"] is None:
-            first, last = low, high
-        else:
-            first = _number(what, parsed["first"])
-            alone = high if parsed["step"] else first
-            last = _number(what, parsed["last"], ends=True) if parsed["last"] else alone
-        if first > last or step < 1:
-            raise ValueError(f"{part!r} holds no {what}")
-        found.update(range(first, last + 1, step))
-    return sorted(found)
-
-
-def _number(what: str, word: str, *, ends: bool = False) -> int:
-    low, high, names = _FIELDS[what]
-    if ends and word == "sun":
-        return 7
-    number = names.get(word, int(word) if word.isascii() and word.isdecimal() else -1)
-    if not low <= number <= high:
-        raise ValueError(f"{word!r} is no {what}")
-    return number
 
 
 def check(settings: Settings) -> None:
@@ -119,7 +35,7 @@ def check(settings: Settings) -> None:
         SettingsError: one has no channel, no such cluster or check, or a cron or time zone that means nothing.
     """
     for name, words in settings.schedules.items():
-        trigger(name, words)
+        trigger(f"schedules.{name}", words.cron, words.timezone)
         channel_of(name, words, settings)
         _see_cluster(name, words, settings)
         try:
@@ -165,7 +81,7 @@ class _Planned:
 
     def __init__(self, name: str, words: ScheduleSettings) -> None:
         self.words = words
-        self.trigger = trigger(name, words)
+        self.trigger = trigger(f"schedules.{name}", words.cron, words.timezone)
         self._each_hour = words.cron.split()[1].startswith("*")
 
     def times(self, begin: datetime) -> Iterator[datetime]:

@@ -2,19 +2,19 @@
 
 It names clusters (each with its Kubernetes, its Ceph and the identities to use there) and people with their roles.
 Without a file there is one cluster, `default`, reached the way kubectl and ceph reach it. Who may do what is read anew
-while the bot serves (`Rereading`); all else is read once.
+while the bot serves (`bot.rereading`); all else is read once.
 """
 
-import logging
 import os
 import re
-import threading
-import time
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from runbooks.model import duration
 
 Role = Literal["viewer", "responder", "approver", "admin"]
 CEPH_CONF = Path("/etc/ceph/ceph.conf")
@@ -26,7 +26,6 @@ _WORDS = {
 # https://docs.slack.dev/reference/objects/user-object and conversation-object: ids are upper case, names are not.
 _PERSON = re.compile(r"[UW][A-Z0-9]{2,}|cli:\S+")
 _CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,}")
-_log = logging.getLogger("unstick.settings")
 
 
 class SettingsError(Exception):
@@ -48,6 +47,10 @@ class KubernetesSettings(_Words):
     """The kubeconfig to write with; without it and `remediate_context`, the identity that reads writes too."""
     remediate_context: str | None = None
     """The context to write with."""
+    impersonate: str | None = None
+    """The user that each act is done as, so that the cluster's own RBAC and audit see the person who asked: a text with
+    `{id}` (as `cli:alice`) or `{login}` (as `alice`), such as `{login}@example.com`; `kubernetes_user` of a person comes
+    first. Without it the writing identity acts as itself."""
 
 
 class CephSettings(_Words):
@@ -83,6 +86,8 @@ class PersonSettings(_Words):
     """Other ids of the same person, as `cli:alice` of a Slack user: nobody approves their own request elsewhere."""
     namespaces: tuple[str, ...] = ()
     """Where the roles hold; none named: everywhere."""
+    kubernetes_user: str | None = None
+    """The user to impersonate for this person, where a cluster impersonates at all."""
 
 
 class SlackSettings(_Words):
@@ -138,6 +143,45 @@ def _channel_id(channel: str | None) -> str | None:
     return channel
 
 
+def _length(value: object) -> object:
+    return duration(value) if isinstance(value, str) else value
+
+
+Length = Annotated[timedelta, BeforeValidator(_length)]
+
+
+class LimitSettings(_Words):
+    """At most so many acts within a time, so that nothing runs away."""
+
+    per: Literal["cluster", "namespace", "node", "runbook"]
+    """What the acts are counted for: the whole cluster, each namespace, each node, or each runbook."""
+    acts: int = Field(ge=1)
+    """How many acts may be begun."""
+    within: Length
+    """Within which time, as 30m or 1h."""
+
+
+class ChangeFreezeSettings(_Words):
+    """A time in which nothing new is begun, such as a weekend. What has begun to act is finished."""
+
+    cron: str
+    """When it begins, as in a crontab."""
+    lasts: Length
+    """How long it holds, as 62h."""
+    timezone: str = "UTC"
+    """The time zone of `cron`."""
+    exempt: tuple[str, ...] = ()
+    """The ids of runbooks that may be run all the same."""
+
+
+_LIMITS = (
+    LimitSettings(per="cluster", acts=300, within=timedelta(hours=1)),
+    LimitSettings(per="runbook", acts=200, within=timedelta(hours=1)),
+    LimitSettings(per="namespace", acts=150, within=timedelta(hours=1)),
+    LimitSettings(per="node", acts=100, within=timedelta(hours=1)),
+)
+
+
 class Settings(_Words):
     """The whole configuration.
 
@@ -158,8 +202,15 @@ class Settings(_Words):
     without one, $XDG_STATE_HOME/unstick/state.db."""
     critical_quorum: int = Field(default=1, ge=1, le=10)
     """How many approvers a critical plan needs, none of them its requester."""
+    limits: tuple[LimitSettings, ...] = _LIMITS
+    """How much may be done at most; what is named here takes the place of all defaults."""
+    change_freezes: dict[str, ChangeFreezeSettings] = Field(default_factory=dict)
+    """When nothing new is begun, by name."""
     runbooks: tuple[str, ...] = ()
     """Folders with runbooks of your own, beside the built-in ones."""
+    pins: dict[str, str] = Field(default_factory=dict)
+    """The version that a runbook's id alone means, and that is offered, as `ceph/stale_rbd_lock: 1.0.0`;
+    without one, the newest release."""
     slack: SlackSettings = SlackSettings()
     """Where in Slack `unstick serve` works."""
     schedules: dict[str, ScheduleSettings] = Field(default_factory=dict)
@@ -265,70 +316,6 @@ def load(path: str | None) -> Settings:
     if settings.default_cluster and settings.default_cluster not in settings.clusters:
         raise SettingsError(f"{file}: default_cluster names {settings.default_cluster!r}, which is not among clusters.")
     return settings
-
-
-# Seconds without a change after which a file that is written in place counts as whole.
-STEADY = 2.0
-
-
-class Rereading:
-    """The configuration as its file says now, read anew only where that is another file than at the last time.
-
-    A file that is away, empty or malformed changes nothing until it is corrected: nobody gains or loses a role by a slip.
-    Callable from any thread; it blocks for as long as reading a file does.
-    """
-
-    def __init__(self, file: Path, first: Settings) -> None:
-        self._file = file.absolute()
-        self._good = first
-        self._seen: tuple[int, ...] | None = ()  # no file is like this: what changed since `first` was read is met
-        self._said = ""
-        self._lock = threading.Lock()
-
-    def __call__(self) -> Settings:
-        """The settings that hold."""
-        with self._lock:
-            stamp = _stamp(self._file)
-            if stamp != self._seen and not self._is_being_written(stamp):
-                try:
-                    self._read(stamp)
-                except SettingsError as error:
-                    self._seen = stamp
-                    if str(error) != self._said:
-                        self._said = str(error)
-                        _log.error("%s Until then, who may do what stays as it was.", error)
-            return self._good
-
-    def _is_being_written(self, stamp: tuple[int, ...] | None) -> bool:
-        """Whether somebody writes into the file itself just now; one that was exchanged came whole."""
-        return (
-            stamp is not None
-            and self._seen is not None
-            and stamp[:2] == self._seen[:2]
-            and time.time() - stamp[2] / 1e9 < STEADY
-        )
-
-    def _read(self, stamp: tuple[int, ...] | None) -> None:
-        if stamp is not None and stamp[-1] == 0:
-            raise SettingsError(f"The configuration {self._file} is empty: write it anew.")
-        read = load(str(self._file))
-        if _stamp(self._file) != stamp:
-            return  # it is being written: the next one to ask reads it
-        if gone := sorted({"people", "critical_quorum"} & self._good.model_fields_set - read.model_fields_set):
-            raise SettingsError(f"{self._file} does not say {' and '.join(gone)} any more: that takes a restart.")
-        self._seen = stamp
-        if self._said or read != self._good:
-            _log.warning("%s was read anew: who may do what is as it says now; all else takes a restart.", self._file)
-        self._good, self._said = read, ""
-
-
-def _stamp(file: Path) -> tuple[int, ...] | None:
-    """What tells one content of a file from the next. A ConfigMap's file is a link, and its target is exchanged."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _mistakes(error: ValidationError) -> str:

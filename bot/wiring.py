@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from bot import settings as configuration
 from bot.settings import CephSettings, ClusterSettings, Settings, SettingsError
@@ -35,8 +36,11 @@ class Target:
     remediate_ceph: Callable[[], Rados] | None
     pools: tuple[str, ...] = ()
     ceph_conf: str | None = None
+    settings: Settings = field(default_factory=Settings)
+    """What was configured: which runbooks are offered for what is found here."""
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    kubernetes_user: Callable[[str], str | None] = lambda _: None
 
     @asynccontextmanager
     async def sources(self) -> AsyncIterator[list[Source]]:
@@ -56,12 +60,13 @@ class Target:
             yield sources
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[Clients]:
-        """Open what can be written with: the remediating identities, opened only when an execution begins."""
+    async def clients(self, requester: str) -> AsyncIterator[Clients]:
+        """Open what can be written with: the remediating identities, acting as the person who asked where that is set."""
         async with AsyncExitStack() as stack:
             kubernetes = None
             if self.remediate is not None:
-                kubernetes = await stack.enter_async_context(WritingApi(self.remediate))
+                api = WritingApi(self.remediate, impersonate=self.kubernetes_user(requester))
+                kubernetes = await stack.enter_async_context(api)
             yield Clients(kubernetes, self.remediate_ceph)
 
 
@@ -88,7 +93,20 @@ def target(
         remediate_ceph=_connecting(_remediating(ceph), named) if ceph else None,
         pools=pools or (ceph.pools if ceph else ()),
         ceph_conf=ceph.conf if ceph else None,
+        settings=settings,
+        kubernetes_user=partial(_impersonated, settings, chosen),
     )
+
+
+def _impersonated(settings: Settings, chosen: ClusterSettings, requester: str) -> str | None:
+    """The Kubernetes user that acts are done as for a person; None where the writing identity acts as itself."""
+    template = chosen.kubernetes.impersonate if chosen.kubernetes else None
+    if template is None:
+        return None
+    words = settings.people.get(requester)
+    if words is not None and words.kubernetes_user:
+        return words.kubernetes_user
+    return template.replace("{id}", requester).replace("{login}", requester.rpartition(":")[2])
 
 
 def _kubernetes(chosen: ClusterSettings, context: str | None) -> tuple[Access | None, Access | None]:

@@ -21,6 +21,7 @@ class Lane(StrEnum):
     LOOKS = "looks"
     DECISIONS = "decisions"
     RUNS = "runs"
+    STOPS = "stops"
 
 
 AT_ONCE = 4

@@ -22,6 +22,7 @@ from diagnostics.sources import CouldNotLook, Source
 
 MOST_NAMED = 5  # things named for one reason why they were not seen
 MOST_REASONS = 20
+_WITHOUT_LOCKS = ("Node", "Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ async def gather(
         kinds = in_order((*kinds, LOCKS, SESSIONS, OSDMAP))
     began = time.monotonic()
     facts: dict[str, Any] = {}
+    if scope.subject is not None and scope.subject.kind in _WITHOUT_LOCKS and LOCKS not in {r.kind for r in reads}:
+        # Nodes come after locks, because a lock's address may lead to one. Around a node nobody asks for that, and the
+        # locks of every volume there is would be read for nothing.
+        facts[LOCKS.name] = NotSeen("locks are not looked at around this", configured=False)
     down: dict[Source, NotSeen] = {}
     done = {kind.name: asyncio.Event() for kind in kinds}
 
@@ -57,6 +62,8 @@ async def gather(
         for needed in kind.after:
             await done[needed.name].wait()
         try:
+            if kind.name in facts:
+                return
             earlier = Snapshot(scope.cluster, now, scope, dict(facts))
             facts[kind.name] = await _fetch(sources, kind, earlier, reads, down)
         finally:

@@ -1,10 +1,11 @@
 """Who may approve what: a pure decision on a plan, the approvals that it has, and the time."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
+from runbooks.execution import Said, Statement
 from runbooks.model import Risk
 from runbooks.plan import Plan
 
@@ -30,6 +31,9 @@ class Person(msgspec.Struct, frozen=True):
         return role in self.roles
 
 
+# How long after a plan has expired a person's word on it still counts, and how long such a word keeps it alive.
+WORD_KEEPS = timedelta(hours=1)
+FRESH_WORD = timedelta(minutes=15)
 _NO_APPROVER = "{} does not have the role approver"
 
 
@@ -104,6 +108,45 @@ def may_deny(plan: Plan, person: Person) -> tuple[str, ...]:
 def anew(approvals: Iterable[Approval], who: Callable[[str], Person]) -> tuple[Approval, ...]:
     """Approvals with the roles that their givers have now: what somebody was when saying yes does not count."""
     return tuple(msgspec.structs.replace(a, person=who(a.person.id)) for a in approvals)
+
+
+def may_say(plan: Plan, person: Person, kind: Said, said: str) -> tuple[str, ...]:
+    """Why a person's word on a step that waits does not count; empty where it does. To skip one takes an admin's."""
+    reasons = []
+    if kind is Said.SKIP:
+        if not person.may("admin"):
+            reasons.append(f"{person.id} does not have the role admin, which skipping a step takes")
+        if not said.strip():
+            reasons.append("a step is skipped for a reason: say why")
+    elif not (person.may("responder") or person.may("approver")):
+        reasons.append(f"{person.id} has neither the role responder nor approver")
+    return (*reasons, *_outside(plan.namespaces, person))
+
+
+def may_decide(plan: Plan, person: Person, why: str) -> tuple[str, ...]:
+    """Why a person may not say what became of an act in doubt; empty where they may."""
+    reasons = [] if person.may("admin") else [f"{person.id} does not have the role admin, which this takes"]
+    if not why.strip():
+        reasons.append("say how you know what became of it")
+    return (*reasons, *_outside(plan.namespaces, person))
+
+
+def may_halt(plan: Plan, person: Person) -> tuple[str, ...]:
+    """Why a person may not pause or cancel an execution; empty where they may. Whoever asked for it always may."""
+    if plan.requester in person.ids or any(map(person.may, ("responder", "approver", "admin"))):
+        return () if plan.requester in person.ids else _outside(plan.namespaces, person)
+    return (f"{person.id} has none of the roles responder, approver and admin",)
+
+
+def counts_at(plan: Plan, words: Sequence[Statement], now: datetime) -> datetime:
+    """The moment for which the approvals are judged: a person's fresh word on a step keeps them alive for a while.
+
+    What a step waits for may take longer than a plan lasts, such as a walk to a machine. The facts are judged anew anyway.
+    """
+    last = words[-1].at if words else None
+    if last is None or now < plan.expires or last >= plan.expires + WORD_KEEPS or now - last >= FRESH_WORD:
+        return now
+    return plan.expires - timedelta(seconds=1)
 
 
 def _outside(touched: frozenset[str], person: Person) -> tuple[str, ...]:

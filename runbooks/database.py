@@ -8,8 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-# The option of a connection that says that its transaction only reads.
+# Options of a connection: that its transaction only reads, or that it migrates.
 READS = "unstick_reads"
+MIGRATES = "unstick_migrates"
+# One look is of one moment, however many statements it takes: else the audit log could end in the middle of a write.
+_ONE_MOMENT: dict[str, dict[str, Any]] = {
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+}
 
 
 class StoreError(Exception):
@@ -41,15 +46,24 @@ class Database:
             StoreError: the database cannot be read.
         """
         with self._translated("read"), self.engine.connect() as connection:
-            yield connection.execution_options(**{READS: True})
+            yield connection.execution_options(**{READS: True}, **_ONE_MOMENT.get(self.engine.dialect.name, {}))
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
         except SQLAlchemyError as error:
-            cause = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"The state database cannot be {what}: {cause}; check its disk and rights.") from None
+            place = "disk" if self.engine.dialect.name == "sqlite" else "server"
+            raise StoreError(
+                f"The state database cannot be {what}: {cause(error)}; check its {place} and rights."
+            ) from None
+        except UnicodeEncodeError:  # what a command line holds may be no text
+            raise StoreError(f"The state database cannot be {what}: this is no text in UTF-8; write it anew.") from None
+
+
+def cause(error: Exception) -> str:
+    """What a database says of an error, in a line: the rest of it may hold what was to be written."""
+    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0].rstrip(" .")
 
 
 def stored(when: datetime) -> str:

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, NoReturn
 
+import msgspec
 from sqlalchemy import Connection
 
 from runbooks import approval as approvals
@@ -16,12 +17,14 @@ from runbooks import plan as plans
 from runbooks.approval import Approval, Decision, Person
 from runbooks.database import StoreError
 from runbooks.events import StepEvent
-from runbooks.execution import NOT_BEGUN, AlreadyOpen, Execution, Lease, LostLease, State
+from runbooks.execution import HELD, NOT_BEGUN, AlreadyOpen, Execution, Lease, LostLease, State
 from runbooks.model import Runbook
 from runbooks.owner import has_died, this_process
 from runbooks.plan import PLAN_LASTS, Plan
-from runbooks.run import BETWEEN_LOOKS, LOOKS, Run, World, subject_of
+from runbooks.run import Run
+from runbooks.standing import ADMISSIONS, STANDING, Rules, Standing, key_of
 from runbooks.store import Store
+from runbooks.verifying import BETWEEN_LOOKS, LOOKS, World, subject_of
 
 
 class Refusal(Exception):
@@ -42,28 +45,51 @@ class Engine:
     """Plans, approvals and executions of one cluster. `who` tells what somebody may do now, by any of their ids."""
 
     def __init__(
-        self, cluster: str, world: World, store: Store, find: Finder, who: Callable[[str], Person], quorum: int = 1
-    ) -> None:
+        self, cluster: str, world: World, store: Store, find: Finder, who: Callable[[str], Person],
+        rules: Callable[[], Rules] = Rules,
+    ) -> None:  # fmt: skip
         self.cluster = cluster
         self.world = world
         self.store = store
         self.find = find
         self.who = who
-        self.quorum = quorum
+        self.rules = rules
+
+    @property
+    def quorum(self) -> int:
+        """How many approvers a critical plan needs now."""
+        return self.rules().quorum
 
     async def plan(self, runbook: Runbook, params: dict[str, str], person: Person) -> Plan:
         """Make a plan from fresh facts."""
+        await asyncio.to_thread(self.store.interrupted, has_died)  # so that no dead runner's stands in the way
         expires = self.world.now().replace(microsecond=0) + PLAN_LASTS
-        return await self._made(runbook, params, person.id, expires)
+        return await self._made(runbook, params, person.id, expires, "")
 
-    async def _made(self, runbook: Runbook, params: dict[str, str], requester: str, expires: datetime) -> Plan:
-        for _ in range(LOOKS):
-            snapshot = await self.world.look(plans.reads_of(runbook), subject_of(params))
-            plan = plans.make(self.cluster, runbook, params, snapshot, requester, expires)
-            if not plan.may_pass:
-                break
-            await self.world.sleep(BETWEEN_LOOKS)
+    async def _made(
+        self, runbook: Runbook, params: dict[str, str], requester: str, expires: datetime, execution: str
+    ) -> Plan:
+        async with self.world.hands(requester) as hands:
+            for _ in range(LOOKS):
+                snapshot = await self.world.look(plans.reads_of(runbook), subject_of(params))
+                standing = await asyncio.to_thread(self._standing, runbook.id, execution)
+                snapshot = snapshot.with_fact(STANDING, standing)
+                # What would be done is known first, and then what the API server says to it.
+                draft = plans.make(self.cluster, runbook, params, snapshot, requester, expires)
+                admissions = {key_of(act): await hands.admission(act) for act in draft.acts}
+                snapshot = snapshot.with_fact(ADMISSIONS, admissions)
+                plan = plans.make(self.cluster, runbook, params, snapshot, requester, expires)
+                if not plan.may_pass:
+                    break
+                await self.world.sleep(BETWEEN_LOOKS)
         return plan
+
+    def _standing(self, runbook: str, execution: str) -> Standing:
+        """How things stand around a runbook. Blocks."""
+        rules = self.rules()
+        found = self.store.standing(self.cluster, runbook, execution, rules.longest)
+        closed = rules.closed(runbook, self.world.now())
+        return msgspec.structs.replace(found, closed=closed, limits=rules.limits)
 
     async def request(
         self, plan: Plan, person: Person, besides: Sequence[str] = (),
@@ -84,12 +110,12 @@ class Engine:
         what = f"{plan.runbook}@{plan.version}"
         detail = {"runbook": what, "params": plan.params}
         if reasons:
-            await self._refuse("refused", f"{what} is refused", person, "", reasons, **detail)
+            await self.refuse("refused", f"{what} is refused", person, "", reasons, **detail)
         await asyncio.to_thread(self.store.interrupted, has_died)  # so that no dead runner's stands in the way
         try:
             made = await asyncio.to_thread(self.store.create, plan, also)
         except AlreadyOpen as other:
-            await self._refuse("refused", f"{what} is refused", person, "", [str(other)], **detail)
+            await self.refuse("refused", f"{what} is refused", person, "", [str(other)], **detail)
         return made
 
     async def approve(self, execution: Execution, person: Person, confirmed: str | None = None) -> Decision:
@@ -109,7 +135,7 @@ class Engine:
         if reasons:
             await asyncio.to_thread(self.store.expire, self.world.now())
             what = f"the approval of {execution.id} is refused"
-            await self._refuse("approval refused", what, person, execution.id, reasons)
+            await self.refuse("approval refused", what, person, execution.id, reasons)
         await asyncio.to_thread(self.store.approve, execution.id, approval)
         decision = await self._decision(execution)
         if decision.allowed:
@@ -119,7 +145,9 @@ class Engine:
     async def _decision(self, execution: Execution) -> Decision:
         """Whether an execution may be run now, by the roles that its approvers have now."""
         given = await asyncio.to_thread(self.store.approvals, execution.id)
-        return approvals.decide(execution.plan, approvals.anew(given, self.who), self.world.now(), self.quorum)
+        words = await asyncio.to_thread(self.store.statements, execution.id)
+        when = approvals.counts_at(execution.plan, words, self.world.now())
+        return approvals.decide(execution.plan, approvals.anew(given, self.who), when, self.quorum)
 
     async def deny(self, execution: Execution, person: Person, why: str) -> None:
         """Deny an execution. An approver may, and the requester may take the request back.
@@ -133,7 +161,7 @@ class Engine:
             reasons.append(f"{execution.id} is {execution.state}: there is nothing to deny")
         if reasons:
             what = f"the denial of {execution.id} is refused"
-            await self._refuse("denial refused", what, person, execution.id, reasons)
+            await self.refuse("denial refused", what, person, execution.id, reasons)
         await self._move_on(execution, State.DENIED, person, NOT_BEGUN, "denial", why)
 
     async def _move_on(
@@ -149,11 +177,11 @@ class Engine:
             now = await asyncio.to_thread(self.store.get, execution.id)
             if now.state is not to:
                 reasons = [f"{execution.id} is {now.state} by now"]
-                await self._refuse(
+                await self.refuse(
                     f"{what} refused", f"the {what} of {execution.id} is refused", person, now.id, reasons
                 )
 
-    async def _refuse(
+    async def refuse(
         self, event: str, what: str, person: Person, execution: str, reasons: Sequence[str], **detail: Any
     ) -> NoReturn:
         """Put a refusal on record, and raise it."""
@@ -172,7 +200,7 @@ class Engine:
         if replaced := await self._void_if_replaced(execution):
             return replaced
         runbook = self.find(f"{plan.runbook}@{plan.version}")
-        now = await self._made(runbook, plan.params, plan.requester, plan.expires)
+        now = await self._made(runbook, plan.params, plan.requester, plan.expires, execution.id)
         if now.refusals:  # what could not be seen just now has not changed: that is refused, and may be tried again
             return await self._void(execution, list(now.refusals)) if now.is_refused else list(now.refusals)
         return await self._void(execution, list(plans.differences(plan, now)))
@@ -192,7 +220,7 @@ class Engine:
     async def _void(self, execution: Execution, reasons: list[str]) -> list[str]:
         """End an execution that nobody runs, for these reasons, if there are any."""
         if reasons:
-            waits = (*NOT_BEGUN, State.IN_DOUBT)
+            waits = (*NOT_BEGUN, *HELD)
             with suppress(LostLease):
                 await asyncio.to_thread(
                     lambda: self.store.move(execution.id, State.VOID, "engine", "; ".join(reasons), only_from=waits)
@@ -216,11 +244,14 @@ class Engine:
                 lambda: self.store.take(execution_id, this_process(), person.id, gone=has_died)
             )
         except LostLease as lost:
-            await self._refuse("run refused", f"{execution_id} cannot be run", person, execution_id, [str(lost)])
+            await self.refuse("run refused", f"{execution_id} cannot be run", person, execution_id, [str(lost)])
         keeper = asyncio.create_task(self._keep(lease))
         try:
             runbook = self.find(f"{execution.plan.runbook}@{execution.plan.version}")
-            run = Run(self.store, self.world, runbook, execution, lease, person, keeper, barred)
+            run = Run(
+                self.store, self.world, runbook, execution, lease, person, keeper, barred,
+                lambda: self._standing(execution.plan.runbook, execution.id),
+            )  # fmt: skip
             async with aclosing(run.steps()) as events:
                 async for event in events:
                     yield event
@@ -233,20 +264,26 @@ class Engine:
         """Insist that a person may run an execution; gives why one that has begun may begin no further act."""
         reasons = [*self._elsewhere(execution.plan), *approvals.may_run(execution.plan, person, begun=begun)]
         decision = await self._decision(execution)
-        if execution.state not in (*NOT_BEGUN, State.IN_DOUBT):
+        if execution.state not in (*NOT_BEGUN, *HELD):
             reasons.append(f"{execution.id} is {execution.state}")
         elif not begun:
             if decision.waiting and not reasons:
-                await self._wait_again(execution, decision)
+                await self._to_waiting(execution, decision)
             reasons.extend(decision.reasons)
             await asyncio.to_thread(self.store.expire, self.world.now())
         if not reasons:
             reasons = await (self._void_if_replaced(execution) if begun else self._void_if_changed(execution))
         if reasons:
-            await self._refuse("run refused", f"{execution.id} cannot be run", person, execution.id, reasons)
+            await self.refuse("run refused", f"{execution.id} cannot be run", person, execution.id, reasons)
         return decision.reasons
 
-    async def _wait_again(self, execution: Execution, decision: Decision) -> None:
+    async def waits_again(self, execution: Execution) -> None:
+        """Leave an execution waiting for approval, where those that it has are not enough any more."""
+        decision = await self._decision(execution)
+        if decision.waiting:
+            await self._to_waiting(execution, decision)
+
+    async def _to_waiting(self, execution: Execution, decision: Decision) -> None:
         """An approval that does not count any more leaves an execution waiting, so that another one can be given."""
         why = "; ".join(decision.reasons)
         with suppress(LostLease):

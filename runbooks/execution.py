@@ -17,26 +17,34 @@ class LostLease(Exception):
 
 
 class State(StrEnum):
-    """Where an execution stands."""
+    """Where an execution stands.
+
+    `asking`: a step waits for a person's word (done by hand, an attestation, or what to do about a failure).
+    """
 
     WAITING = "waiting"
     APPROVED = "approved"
     RUNNING = "running"
+    ASKING = "asking"
+    PAUSED = "paused"
     IN_DOUBT = "in_doubt"
     DONE = "done"
     FAILED = "failed"
     DENIED = "denied"
+    CANCELLED = "cancelled"
     VOID = "void"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (State.DONE, State.FAILED, State.DENIED, State.VOID)
+        return self in (State.DONE, State.FAILED, State.DENIED, State.CANCELLED, State.VOID)
 
 
 OPEN = tuple(state for state in State if not state.ended)
 # Nobody runs it. One that was interrupted between two acts is approved, too: its journal tells.
 NOT_BEGUN = (State.WAITING, State.APPROVED)
+# A person may set it going again: it waits for a word, was paused, or an act of it is in doubt.
+HELD = (State.ASKING, State.PAUSED, State.IN_DOUBT)
 
 
 class AlreadyOpen(Exception):
@@ -60,11 +68,42 @@ class Execution(msgspec.Struct, frozen=True):
     lease_owner: str | None
     lease_until: datetime | None
     fencing_token: int
+    wanted: str | None = None
+    asking: str | None = None
+
+
+class Said(StrEnum):
+    """What a person may say of a step that waits for them."""
+
+    DONE = "done"
+    ATTESTED = "attested"
+    RETRY = "retry"
+    SKIP = "skip"
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What somebody said of a step, and when."""
+
+    step: str
+    kind: Said
+    person: str
+    said: str
+    at: datetime
+
+
+class Freeze(msgspec.Struct, frozen=True):
+    """Who stopped everything in a cluster, why and when."""
+
+    cluster: str
+    person: str
+    why: str
+    at: datetime
 
 
 class Entry(msgspec.Struct, frozen=True):
     """One journaled act: intended, and (unless the process died in between) with its outcome.
 
+    `outcome` is `done`, `not done` (verified after an interruption), `failed`, or `stopped` (a part of it was done).
     `said` of an act that is done is what its verification came to; None: it has not been verified.
     """
 

@@ -5,19 +5,23 @@ knows neither the engine nor the checks.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from runbooks.format import marks, placeholders, releases, rules, short_forms, wording
+from runbooks.format import marks, placeholders, releases, rules, short_forms, successors, wording
 from runbooks.format.marks import Node, Problem
 from runbooks.format.releases import Lock
-from runbooks.model import Runbook, Vocabulary
+from runbooks.model import Runbook, RunbookStatus, Vocabulary
 
-__all__ = ["NoSuchPathError", "Problem", "RunbookErrors", "lint", "load", "parse", "read_all"]
+__all__ = ["Found", "NoSuchPathError", "Problem", "RunbookErrors", "lint", "load", "parse", "read_all"]
 
 MAX_FILES = 2000
+CASES = ".cases"
+"""What the name of a folder ends in that holds the cases of the runbook beside it: those are no runbooks."""
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -33,26 +37,35 @@ class NoSuchPathError(LookupError):
     """A file or folder was named that is not there."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """The sound runbooks of some files, the mistakes of the others, and where each deprecated one names its successor."""
+
+    runbooks: Sequence[Runbook]
+    problems: Sequence[Problem]
+    successors: Mapping[str, Node]
+
+
 def parse(content: bytes, source: str, vocabulary: Vocabulary) -> Runbook:
     """Make a runbook of a file's bytes; `source` names it in messages. Raises RunbookErrors with every mistake."""
-    root, problems = _nodes(content, source)
-    return _runbook(root, problems, content, source, vocabulary)
+    return _sound(content, source, vocabulary)[0]
 
 
 def load(path: Path, vocabulary: Vocabulary) -> Runbook:
     """Load one file; in a library, its place and its release are judged too. Raises RunbookErrors, NoSuchPathError."""
     folder = releases.library_of(path)
-    return _load(path, vocabulary, releases.read_lock(folder) if folder else None)
+    return _load(path, vocabulary, releases.read_lock(folder) if folder else None)[0]
 
 
 def lint(paths: Sequence[Path], vocabulary: Vocabulary) -> list[Problem]:
     """All mistakes in the files, and in the YAML files below the folders. Raises NoSuchPathError."""
-    return read_all(paths, vocabulary)[1]
+    return list(read_all(paths, vocabulary).problems)
 
 
-def read_all(paths: Sequence[Path], vocabulary: Vocabulary) -> tuple[list[Runbook], list[Problem]]:
+def read_all(paths: Sequence[Path], vocabulary: Vocabulary) -> Found:
     """Every sound runbook of these files and folders, and every mistake of the others. Raises NoSuchPathError."""
     runbooks: list[Runbook] = []
+    places: dict[str, Node] = {}
     problems: set[Problem] = set()
     locks: dict[Path, Lock] = {}
     for path in paths:
@@ -61,21 +74,46 @@ def read_all(paths: Sequence[Path], vocabulary: Vocabulary) -> tuple[list[Runboo
             if folder and folder not in locks:
                 locks[folder] = releases.read_lock(folder)
             try:
-                runbooks.append(_load(file, vocabulary, locks[folder] if folder else None))
+                runbook, successor = _load(file, vocabulary, locks[folder] if folder else None)
             except RunbookErrors as errors:
                 problems.update(errors.problems)
+                continue
+            runbooks.append(runbook)
+            if successor is not None:
+                places[runbook.name] = successor
         if (path / releases.LOCK).is_file():
             locks.setdefault(path.absolute(), releases.read_lock(path.absolute()))
     problems.update(releases.all_problems(locks.values()))
-    return runbooks, sorted(problems)
+    problems.update(successors.cycles(runbooks, places))
+    return Found(runbooks, sorted(problems), places)
 
 
-def _load(path: Path, vocabulary: Vocabulary, lock: Lock | None) -> Runbook:
+def _load(path: Path, vocabulary: Vocabulary, lock: Lock | None) -> tuple[Runbook, Node | None]:
+    """The runbook, and where its successor is named: in the file, or in the lock, which can deprecate a release."""
     content = _content(path)
-    root, problems = _nodes(content, str(path))
-    if lock is not None:
-        problems += releases.judge(root, content, path, lock)
-    return _runbook(root, problems, content, str(path), vocabulary)
+    try:
+        runbook, root = _sound(content, str(path), vocabulary)
+    except RunbookErrors as errors:
+        root = _nodes(content, str(path))[0]  # raises the same errors where the file is no YAML
+        raise RunbookErrors({*errors.problems, *_unlike_its_release(root, content, path, lock)}) from None
+    if problems := [*_unlike_its_release(root, content, path, lock)]:
+        raise RunbookErrors(problems)
+    recorded = lock.releases.get(runbook.name) if lock else None
+    if recorded is None or recorded.successor is None:
+        return runbook, root.fields.get("successor")
+    deprecated = {"status": RunbookStatus.DEPRECATED, "successor": recorded.successor.text}
+    return runbook.model_copy(update=deprecated), recorded.successor
+
+
+def _unlike_its_release(root: Node, content: bytes, path: Path, lock: Lock | None) -> Iterable[Problem]:
+    return releases.judge(root, content, path, lock) if lock is not None else ()
+
+
+@lru_cache(maxsize=256)
+def _sound(content: bytes, source: str, vocabulary: Vocabulary) -> tuple[Runbook, Node]:
+    """A runbook with its nodes; remembered, because the library is read for every look and its files hardly change."""
+    root, problems = _nodes(content, source)
+    return _runbook(root, problems, content, source, vocabulary), root
 
 
 def _content(path: Path) -> bytes:
@@ -119,21 +157,48 @@ def _runbook(root: Node, problems: list[Problem], content: bytes, source: str, v
 
 
 def _files(path: Path, problems: set[Problem]) -> Iterator[Path]:
-    """The file itself, or the YAML files below a folder; hidden ones are a ConfigMap's own copies and are left out."""
+    """The file itself, or the YAML files below a folder, each once."""
     if not path.is_dir():
         yield path
         return
-    found = 0
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.endswith(_SUFFIXES) or name.startswith("."):
-                continue
-            found += 1
-            if found > MAX_FILES:
-                what = f"more than {MAX_FILES} YAML files lie below; name a folder that holds runbooks only"
-                problems.add(Problem(str(path), 1, 1, what))
-                return
-            yield Path(folder) / name
-    if not found and not (path / releases.LOCK).is_file():
+    found, before = 0, len(problems)
+    root = os.path.realpath(path)
+    for file in _below(path, Path(root), {root}, problems):
+        found += 1
+        if found > MAX_FILES:
+            what = f"more than {MAX_FILES} YAML files lie below; name a folder that holds runbooks only"
+            problems.add(Problem(str(path), 1, 1, what))
+            return
+        yield file
+    if not (found or len(problems) > before or (path / releases.LOCK).is_file()):
         problems.add(Problem(str(path), 1, 1, "no YAML file lies below this folder; name one that holds runbooks"))
+
+
+def _below(folder: Path, root: Path, seen: set[str], problems: set[Problem]) -> Iterator[Path]:
+    """Links are followed only within the folder that was named: a mounted ConfigMap is made of such.
+
+    Its files, and the folders of its items, are links into a hidden folder (`..data`) that is exchanged as a whole; what
+    is hidden is its own copy and is left out. See "Mounted ConfigMaps are updated automatically" of Kubernetes' docs and
+    pkg/volume/util/atomic_writer.go.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        what = f"this folder cannot be read: {error.strerror}; make it readable for this user, or name another"
+        problems.add(Problem(str(folder), 1, 1, what))
+        return
+    for name in names:
+        entry = folder / name
+        is_folder = entry.is_dir()
+        if name.startswith(".") or not (is_folder or name.endswith(_SUFFIXES)) or (is_folder and name.endswith(CASES)):
+            continue
+        real = os.path.realpath(entry)
+        if not Path(real).is_relative_to(root):
+            what = f"this link leads out of {root} and is not followed; put the file itself here"
+            problems.add(Problem(str(entry), 1, 1, what))
+        elif real not in seen:
+            seen.add(real)
+            if is_folder:
+                yield from _below(entry, root, seen, problems)
+            else:
+                yield entry

@@ -13,16 +13,19 @@ import msgspec
 from diagnostics.catalog import all_checks
 from diagnostics.facts import Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.holders import CLAIM_USERS, NODES
+from diagnostics.facts.holders import BESIDE_POD, CLAIM_USERS, NODES
 from diagnostics.model import Status, Subject
 from diagnostics.scan import judged
-from runbooks.actions import all_actions
+from runbooks.actions import Undo, all_actions
 from runbooks.guards import Answer, Ruling, all_guards
+from runbooks.guards.engine import EVERY_ACT
 from runbooks.model import CheckBecomes, GuardCall, Replacement, Risk, Runbook, Step, fill_in, substitute
 from runbooks.situation import CannotPlan, Planned, Situation
+from runbooks.standing import ADMISSIONS, STANDING
 
 # Long enough to find an approver, short enough that the facts have hardly changed.
 PLAN_LASTS = timedelta(minutes=15)
+_ATTESTS = {"node_is_off": "node {node} is powered off, and stays off until somebody switches it on by hand"}
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -43,12 +46,15 @@ class PlannedStep(msgspec.Struct, frozen=True):
     rulings: tuple[Judged, ...] = ()
     skipped: str | None = None
     otherwise: "PlannedStep | None" = None
+    attest: Planned | None = None
+    undoing: Planned | None = None
 
     @property
     def acts(self) -> tuple[Planned, ...]:
-        """The acts that this step may do."""
+        """The acts that this step may do, and the one that takes its act back, if something may call for that."""
         own = (self.act,) if self.act is not None and self.skipped is None else ()
-        return own + (self.otherwise.acts if self.otherwise else ())
+        back = (self.undoing,) if own and self.undoing is not None else ()
+        return own + back + (self.otherwise.acts if self.otherwise else ())
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -115,19 +121,21 @@ class Plan(msgspec.Struct, frozen=True):
     def is_refused(self) -> bool:
         """Whether something speaks against it, and not just that something could not be seen.
 
-        What comes after an act that could not be planned is refused for that alone, and so does not count.
+        What comes after an act that could not be planned is refused for that alone, and so does not count. Nor do a
+        freeze, a limit, another execution or a missing permission: these pass, and what was approved is as it was.
         """
         for step in self.steps:
-            if _answers(step, Answer.REFUSED):
+            if _answers(step, Answer.REFUSED, besides=frozenset(EVERY_ACT)):
                 return True
             if step.kind == "act" and step.act is None and step.skipped is None:
                 return False
         return False
 
 
-def _answers(step: PlannedStep, answer: Answer) -> bool:
-    own = step.skipped is None and any(ruling.answer is answer for ruling in step.rulings)
-    return own or (step.otherwise is not None and _answers(step.otherwise, answer))
+def _answers(step: PlannedStep, answer: Answer, besides: frozenset[str] = frozenset()) -> bool:
+    rulings = () if step.skipped is not None else step.rulings
+    own = any(ruling.answer is answer and ruling.guard not in besides for ruling in rulings)
+    return own or (step.otherwise is not None and _answers(step.otherwise, answer, besides))
 
 
 def _refusals(step: PlannedStep) -> Iterable[str]:
@@ -140,16 +148,23 @@ def _refusals(step: PlannedStep) -> Iterable[str]:
 
 
 def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
-    """Everything that the guards, actions and checks of a runbook read."""
+    """Everything that the guards, actions and checks of a runbook read from a source."""
     reads: list[Read[Any]] = []
+    of_image, of_pod = (Read(k8s.VOLUMES), Read(CLAIM_USERS)), (Read(BESIDE_POD),)
 
     def add(step: Step) -> None:
         for call in (*required(step), *step.when, *_guard_of(step)):
             reads.extend(all_guards()[call.name].reads)
         if step.act is not None:
             reads.extend(all_actions()[step.act].reads)
+        if step.act is not None and step.undo is not None and step.undo != "none":
+            reads.extend(all_actions()[step.undo].reads)
+            reads.extend(read for call in guards_of(step.undo) for read in all_guards()[call.name].reads)
         if step.wait is not None or isinstance(step.verify, Replacement):
-            reads.extend((Read(k8s.VOLUMES), Read(CLAIM_USERS), Read(NODES)))
+            reads.append(Read(NODES))
+            reads.extend(of_image if "image" in runbook.parameters else of_pod)
+        if step.attest is not None:
+            reads.append(Read(NODES))
         for check in (step.check, step.verify.check if isinstance(step.verify, CheckBecomes) else None):
             if check is not None:
                 reads.extend(next(listed for listed in all_checks() if listed.id == check).check.reads)
@@ -158,7 +173,7 @@ def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
 
     for step in runbook.steps:
         add(step)
-    return tuple(reads)
+    return tuple(read for read in reads if read.kind not in (STANDING, ADMISSIONS))
 
 
 def _guard_of(step: Step) -> tuple[GuardCall, ...]:
@@ -168,8 +183,13 @@ def _guard_of(step: Step) -> tuple[GuardCall, ...]:
 def required(step: Step) -> tuple[GuardCall, ...]:
     """The guards that must allow a step: those that the runbook names, and those that its action always takes."""
     named = {call.name for call in step.require}
-    own = all_actions()[step.act].guards if step.act is not None else ()
-    return (*step.require, *(GuardCall(name=name) for name in own if name not in named))
+    own = guards_of(step.act) if step.act is not None else ()
+    return (*step.require, *(call for call in own if call.name not in named))
+
+
+def guards_of(action: str) -> tuple[GuardCall, ...]:
+    """The guards that an action always takes: its own, and those that every act takes."""
+    return tuple(GuardCall(name=name) for name in (*all_actions()[action].guards, *EVERY_ACT))
 
 
 def judge(call: GuardCall, situation: Situation) -> Ruling:
@@ -185,10 +205,13 @@ def make(
     basis: dict[str, dict[str, str]] = {}
     expected: list[Planned] = []
     steps = []
-    for step in runbook.steps:
+    undoes = [at for at, step in enumerate(runbook.steps) if step.on_failure == "undo"]
+    for at, step in enumerate(runbook.steps):
         made = _plan_step(step, params, snapshot, tuple(expected), basis)
-        if made.act is not None and made.skipped is None:  # what only follows a wait in vain may never be done
-            expected.append(made.act)
+        if made.skipped is None:  # what only follows a wait in vain may never be done
+            expected.extend(act for act in (made.act, made.attest) if act is not None)
+            if any(later >= at for later in undoes):
+                made = msgspec.structs.replace(made, undoing=_undoing(step, made.act))
         steps.append(made)
     plan = Plan(
         cluster, runbook.id, runbook.version, runbook.sha256, dict(sorted(params.items())), tuple(steps), basis,
@@ -217,6 +240,8 @@ def _plan_step(
     otherwise = None
     if step.otherwise is not None:
         otherwise = _plan_step(step.otherwise, params, snapshot, expected, basis)
+    if step.attest is not None:
+        return _plan_attest(step, says, situation, conditions)
     if step.act is None:
         looked = () if expected else tuple(_looked(step, snapshot))
         return PlannedStep(step.id, step.kind, says, rulings=(*conditions, *looked), otherwise=otherwise)
@@ -224,7 +249,8 @@ def _plan_step(
         act = all_actions()[step.act].plan(situation, arguments_of(step, params))
     except CannotPlan as error:
         answer = Answer.UNKNOWN if error.unknown else Answer.REFUSED
-        rulings = (*conditions, *_judged(required(step), situation, basis, step.id))
+        named = [call for call in required(step) if call.name not in EVERY_ACT]  # those judge an act, and there is none
+        rulings = (*conditions, *_judged(named, situation, basis, step.id))
         told = {reason for ruling in rulings for reason in ruling.reasons}
         own = tuple(reason for reason in error.reasons if reason not in told)
         blocked = (Judged(step.act, answer, own),) if own else ()
@@ -233,6 +259,29 @@ def _plan_step(
         act = msgspec.structs.replace(act, risk=step.risk)
     judged = _judged(required(step), Situation(snapshot, params, expected, act), basis, step.id)
     return PlannedStep(step.id, step.kind, act.says, act, (*conditions, *judged), otherwise=otherwise)
+
+
+def _plan_attest(step: Step, says: str, situation: Situation, conditions: tuple[Judged, ...]) -> PlannedStep:
+    """A person's word for what no fact shows: while planning, guards may count on it."""
+    name = str(arguments_of(step, situation.params).get("node"))
+    try:
+        node = situation.one(NODES, name)
+    except CannotPlan as error:
+        unseen = Judged("attest", Answer.UNKNOWN, error.reasons)
+        return PlannedStep(step.id, step.kind, says, rulings=(*conditions, unseen))
+    if node is None:
+        gone = Judged("attest", Answer.REFUSED, (f"there is no node {name} that could be attested to be off",))
+        return PlannedStep(step.id, step.kind, says, rulings=(*conditions, gone))
+    word = Planned("attest", says, (node.subject,), {"attests": step.attest}, Risk.READ)
+    return PlannedStep(step.id, step.kind, says, rulings=conditions, attest=word)
+
+
+def _undoing(step: Step, act: Planned | None) -> Planned | None:
+    """What would take an act back, where its runbook says so."""
+    if act is None or step.undo in (None, "none"):
+        return None
+    undo = all_actions()[act.action].undo
+    return undo.plan(act) if isinstance(undo, Undo) else None
 
 
 def _looked(step: Step, snapshot: Snapshot) -> Iterable[Judged]:
@@ -280,6 +329,8 @@ def _says(step: Step, params: dict[str, str]) -> str:
     if step.wait is not None:
         within = int(step.within.total_seconds()) if step.within else 0
         return f"wait up to {within} s: " + ", ".join(f"{k} {params.get(k, '')} {v}" for k, v in step.wait.items())
+    if step.attest is not None:
+        return f"a person attests: {_ATTESTS[step.attest].format(**arguments_of(step, params))}"
     return fill_in(step.note or step.manual or step.act or step.id, params)
 
 
@@ -289,6 +340,7 @@ def digest(plan: Plan) -> str:
         "cluster": plan.cluster, "runbook": plan.runbook, "version": plan.version, "sha256": plan.sha256,
         "params": plan.params, "requester": plan.requester, "expires": plan.expires.isoformat(), "basis": plan.basis,
         "acts": [msgspec.to_builtins(act) for act in plan.acts],
+        "attested": [msgspec.to_builtins(step.attest) for step in plan.steps if step.attest is not None],
         "steps": [(step.id, step.skipped is not None) for step in plan.steps],
     }  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()

@@ -1,7 +1,7 @@
 """What guards and actions judge: fresh facts, the runbook's parameters, and what the same plan is about to do first."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -9,15 +9,19 @@ from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import LOCKS, LockedImage, Locker
 from diagnostics.facts.holders import CLAIM_USERS, NODES, users_of, volumes_of
+from diagnostics.facts.kubernetes import Listing, Resource
 from diagnostics.facts.resources import Node, Pod, Volume
 from diagnostics.model import Subject
 from runbooks.model import Risk
+
+F = TypeVar("F")
 
 
 class Planned(msgspec.Struct, frozen=True):
     """One act as it will be done: to what, with which effect, and how dangerous that is.
 
-    `effect` is all that the act needs (JSON), so that what was approved is what is done. `dies` lists who pays for it.
+    `effect` is all that the act needs (JSON), so that what was approved is what is done. `dies` lists who pays for it,
+    and `shows` what people want to see of it before they say yes, such as the difference of two templates.
     """
 
     action: str
@@ -26,6 +30,7 @@ class Planned(msgspec.Struct, frozen=True):
     effect: dict[str, Any]
     risk: Risk
     dies: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
 
 
 def waits(pod: Pod) -> bool:
@@ -102,9 +107,54 @@ class Situation:
         return seen.full
 
     def pod(self) -> Pod | None:
-        """The waiting pod that the runbook is about."""
+        """The pod that the runbook is about: with an image, among the users of its claims."""
         wanted = self.params.get("pod")
-        return next((p for p in self.pods() if f"{p.metadata.namespace}/{p.metadata.name}" == wanted), None)
+        pods = self.pods() if "image" in self.params else self.listed(k8s.PODS)
+        return next((p for p in pods if f"{p.metadata.namespace}/{p.metadata.name}" == wanted), None)
+
+    def one(self, kind: Resource[F], name: str) -> F | None:
+        """The object `[namespace/]name` of a kind; None where there is none.
+
+        Raises:
+            CannotPlan: the kind could not be read.
+        """
+        namespace, _, bare = name.rpartition("/")
+        return next((
+            o for o in self.listed(kind)
+            if (o.metadata.namespace or "", o.metadata.name) == (namespace, bare)  # type: ignore[attr-defined]
+        ), None)  # fmt: skip
+
+    def listed(self, kind: Resource[F]) -> tuple[F, ...]:
+        """The objects of a kind that were read.
+
+        Raises:
+            CannotPlan: they could not be.
+        """
+        seen = self.snapshot[kind]
+        if isinstance(seen, NotSeen):
+            raise CannotPlan(f"{kind.name} could not be read: {seen.reason}", unknown=True)
+        return seen.full
+
+    def uid_now(self, target: Subject) -> str | None:
+        """The UID that an object of this kind and name has in the facts; None where it is in none of them.
+
+        Raises:
+            CannotPlan: no fact holds objects of this kind, or two disagree: then it is not known.
+        """
+        plural = f"{target.kind.lower()}s"
+        facts = [fact for name, fact in self.snapshot.facts.items() if name.partition(" ")[0] == plural]
+        uids = {
+            found.subject.uid for fact in facts if isinstance(fact, Listing) for found in fact.full
+            if (found.subject.kind, found.subject.namespace, found.subject.name)
+            == (target.kind, target.namespace, target.name)
+        }  # fmt: skip
+        if len(uids) > 1:
+            raise CannotPlan(f"two looks at {target} gave two objects of that name: look again", unknown=True)
+        unseen = [fact.reason for fact in facts if isinstance(fact, NotSeen)]
+        if not uids and (unseen or not facts):
+            why = f"{plural} could not be read: {unseen[0]}" if unseen else "it was not read"
+            raise CannotPlan(f"whether {target} is still the same one is not known: {why}", unknown=True)
+        return uids.pop() if uids else None
 
     def node(self) -> Node | None:
         """The node that the parameter names."""

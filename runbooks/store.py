@@ -4,20 +4,30 @@ No journal, no act: the intent is on disk before anything is done, the outcome a
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from runbooks import audit
 from runbooks.approval import Approval, Person
-from runbooks.database import Database, from_stored, stored
-from runbooks.execution import NOT_BEGUN, OPEN, AlreadyOpen, Entry, Execution, Lease, LostLease, State
+from runbooks.database import from_stored, stored
+from runbooks.execution import (
+    NOT_BEGUN,
+    OPEN,
+    AlreadyOpen,
+    Entry,
+    Execution,
+    Lease,
+    LostLease,
+    State,
+)
+from runbooks.governance import Governance, hold, let_go
+from runbooks.journal import Journal, entries_of, insist
 from runbooks.plan import Plan, open_key
-from runbooks.situation import Planned
 from runbooks.tables import approvals, executions, journal
 
 LEASE = timedelta(seconds=60)
@@ -27,7 +37,7 @@ def _time(text: str | None) -> datetime | None:
     return from_stored(text) if text else None
 
 
-class Store(Database):
+class Store(Journal, Governance):
     """The engine's store. All methods block: call them in threads."""
 
     def record(self, event: str, person: str, execution: str, detail: Mapping[str, Any]) -> None:
@@ -68,7 +78,7 @@ class Store(Database):
         return execution
 
     def expire(self, now: datetime) -> tuple[str, ...]:
-        """Void every execution that its plan's time ran out for before it began, and return their ids."""
+        """Void every execution that its plan's time ran out for before it began to act, and return their ids."""
         with self.read() as connection:
             if not _expired(connection, now):
                 return ()
@@ -125,11 +135,22 @@ class Store(Database):
             detail = {"plan": approval.plan_hash, "confirmed": approval.confirmed}
             audit.append(connection, stored(self.now()), "approved", person.id, execution, detail)
 
+    def withdraw(self, execution: str, ids: frozenset[str], person: str) -> bool:
+        """Take a person's approval back; False where there is none of any of their ids."""
+        with self.write() as connection:
+            mine = and_(approvals.c.execution == execution, approvals.c.person.in_(ids))
+            if not connection.execute(delete(approvals).where(mine).returning(approvals.c.person)).all():
+                return False
+            audit.append(connection, stored(self.now()), "approval withdrawn", person, execution, {})
+        return True
+
     def move(
         self, execution: str, to: State, person: str, reason: str = "", *, lease: Lease | None = None,
-        only_from: Sequence[State] = OPEN, event: str | None = None,
+        only_from: Sequence[State] = OPEN, event: str | None = None, asking: str | None = None,
     ) -> None:  # fmt: skip
         """Put an execution into another state, if it is in one of `only_from` now. Those that ended stay as they are.
+
+        `asking` is the step that waits for a person's word, where one does.
 
         Raises:
             LostLease: it is in another state by now, or (with a lease) somebody else runs it.
@@ -141,45 +162,61 @@ class Store(Database):
             now = stored(self.now())
             changed = connection.execute(
                 update(executions).where(*holds).values(
-                    state=to, reason=reason, ended=now if to.ended else None, **({"open_key": None} if to.ended else {}),
+                    state=to, reason=reason, asking=asking, wanted=None, ended=now if to.ended else None,
+                    **({"open_key": None} if to.ended else {}),
                     **({"lease_owner": None, "lease_until": None} if to is not State.RUNNING else {}),
                 ).returning(executions.c.id)
             ).one_or_none()  # fmt: skip
             if changed is None:
                 raise LostLease(f"{execution} has gone on or ended meanwhile, or is run by somebody else")
+            if to.ended:
+                let_go(connection, execution)
             audit.append(connection, now, event or to, person, execution, {"state": to, "reason": reason})
 
     def take(
         self, execution: str, owner: str, person: str = "", *, gone: Callable[[str], bool] = lambda _: False
     ) -> Lease:
-        """Take the right to run an execution for a person: nobody else's lease may hold. `gone` tells of a dead owner.
+        """Take the right to run an execution for a person, and all that it works on. `gone` tells of a dead owner.
 
         Raises:
-            LostLease: somebody else runs it, or it has ended.
+            LostLease: somebody else runs it, it has ended, or another execution works on one of its targets.
         """
-        held = self.get(execution)
-        now = self.now()
-        free = held.lease_owner is None or (held.lease_until and held.lease_until < now) or gone(held.lease_owner)
-        if held.state.ended or not free:
-            raise LostLease(f"{execution} runs already" if held.lease_owner else f"{execution} has ended")
         with self.write() as connection:
-            taken = connection.execute(
-                update(executions)
-                .where(
-                    executions.c.id == execution, executions.c.fencing_token == held.fencing_token,
-                    executions.c.state == held.state,
+            held = _execution(
+                connection.execute(select(executions).where(executions.c.id == execution).with_for_update()).one()
+            )
+            if held.state.ended:
+                raise LostLease(f"{execution} has ended: it is {held.state}")
+            if not _is_free(held, self.now(), gone):
+                raise LostLease(f"{execution} runs already")
+            hold(connection, execution, held.plan)
+            token = held.fencing_token + 1
+            connection.execute(
+                update(executions).where(executions.c.id == execution).values(
+                    lease_owner=owner, lease_until=stored(self.now() + LEASE), fencing_token=token,
+                    state=State.RUNNING, wanted=None, asking=None,
                 )
-                .values(
-                    lease_owner=owner, lease_until=stored(now + LEASE), fencing_token=held.fencing_token + 1,
-                    state=State.RUNNING,
-                ).returning(executions.c.fencing_token)
-            ).one_or_none()  # fmt: skip
-            if taken is None:
-                state = connection.scalar(select(executions.c.state).where(executions.c.id == execution))
-                raise LostLease(f"{execution} {'runs already' if state == State.RUNNING else f'is {state} by now'}")
-            detail = {"owner": owner, "token": taken.fencing_token}
-            audit.append(connection, stored(now), "running", person or owner, execution, detail)
-        return Lease(execution, owner, taken.fencing_token)
+            )  # fmt: skip
+            detail = {"owner": owner, "token": token}
+            audit.append(connection, stored(self.now()), "running", person or owner, execution, detail)
+        return Lease(execution, owner, token)
+
+    def want(self, execution: str, what: str, person: str) -> None:
+        """Tell the process that runs an execution that a person wants it to `pause` or `cancel` after the act under way.
+
+        Raises:
+            LostLease: nobody runs it.
+        """
+        with self.write() as connection:
+            changed = connection.execute(
+                update(executions)
+                .where(executions.c.id == execution, executions.c.state == State.RUNNING)
+                .values(wanted=what)
+                .returning(executions.c.id)
+            ).one_or_none()
+            if changed is None:
+                raise LostLease(f"{execution} is not running")
+            audit.append(connection, stored(self.now()), f"{what} asked for", person, execution, {})
 
     def renew(self, lease: Lease) -> None:
         """Keep a lease for another minute.
@@ -188,105 +225,51 @@ class Store(Database):
             LostLease: somebody else has it.
         """
         with self.write() as connection:
-            _check(connection, lease)
+            insist(connection, lease)
             until = stored(self.now() + LEASE)
             connection.execute(update(executions).where(executions.c.id == lease.execution).values(lease_until=until))
 
     def interrupted(self, gone: Callable[[str], bool]) -> Sequence[Execution]:
         """Put executions whose runner died into `in_doubt` or back to `approved`, and return them."""
-        now = self.now()
         with self.read() as connection:
             found = connection.execute(select(executions).where(executions.c.state == State.RUNNING)).all()
         left = []
         for execution in (_execution(row) for row in found):
-            expired = execution.lease_until is None or execution.lease_until < now
-            if not expired and not gone(execution.lease_owner or ""):
+            if not _is_free(execution, self.now(), gone):
                 continue
+            lease = Lease(execution.id, execution.lease_owner or "engine", execution.fencing_token)
             try:
-                self.leave(Lease(execution.id, execution.lease_owner or "engine", execution.fencing_token))
+                self.leave(lease, gone=gone)
             except LostLease:
                 continue
             left.append(self.get(execution.id))
         return tuple(left)
 
-    def leave(self, lease: Lease) -> None:
+    def leave(self, lease: Lease, gone: Callable[[str], bool] | None = None) -> None:
         """Give up a run where it stands: `in_doubt` if an act has no outcome, else back to `approved`.
+
+        With `gone` it is somebody else's, and only given up if that one has died or lost its lease.
 
         Raises:
             LostLease: it is not running under this lease any more.
         """
-        open_acts = [entry.step for entry in self.entries(lease.execution) if entry.outcome is None]
-        state = State.IN_DOUBT if open_acts else State.APPROVED
-        why = f"interrupted after the intent of step {open_acts[0]}" if open_acts else "interrupted between acts"
-        self.move(
-            lease.execution, state, lease.owner, why, lease=lease, only_from=(State.RUNNING,), event="interrupted"
-        )
-
-    def intend(self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]]) -> Entry:
-        """Write down that an act is about to be done, and what the guards said, before it is done.
-
-        Raises:
-            LostLease: somebody else runs the execution.
-        """
         with self.write() as connection:
-            _check(connection, lease)
-            before = list(_entries(connection, lease.execution))
-            attempt = 1 + sum(1 for entry in before if entry.step == step)
-            # The journal is read in the order of these times, also where the clock stood still or was set back.
-            when = max([self.now(), *(entry.intended + timedelta(microseconds=1) for entry in before)])
-            now = stored(when)
+            insist(connection, lease)
+            row = connection.execute(select(executions).where(executions.c.id == lease.execution)).one()
+            if gone is not None and not _is_free(_execution(row), self.now(), gone):
+                raise LostLease(f"{lease.execution} is run by somebody who is alive")
+            open_acts = [entry.step for entry in entries_of(connection, lease.execution) if entry.outcome is None]
+            state = State.IN_DOUBT if open_acts else State.APPROVED
+            why = f"interrupted after the intent of step {open_acts[0]}" if open_acts else "interrupted between acts"
             connection.execute(
-                insert(journal).values(
-                    execution=lease.execution, step=step, attempt=attempt, act=msgspec.to_builtins(act),
-                    fencing_token=lease.token, intended=now,
-                )
-            )  # fmt: skip
-            detail = {"step": step, "attempt": attempt, "act": msgspec.to_builtins(act), "guards": list(seen)}
-            audit.append(connection, now, "intent", lease.owner, lease.execution, detail)
-        return Entry(step, attempt, act, when, None, None)
-
-    def conclude(self, lease: Lease, entry: Entry, outcome: str, said: str | None) -> None:
-        """Write down what became of an act. One that is `done` says nothing yet: what it brought is verified next.
-
-        Raises:
-            LostLease: somebody else runs the execution.
-        """
-        with self.write() as connection:
-            _check(connection, lease)
-            now = stored(self.now())
-            connection.execute(
-                update(journal)
-                .where(
-                    journal.c.execution == lease.execution, journal.c.step == entry.step,
-                    journal.c.attempt == entry.attempt,
-                ).values(outcome=outcome, said=said, ended=now)
-            )  # fmt: skip
-            detail = {"step": entry.step, "attempt": entry.attempt, "outcome": outcome, "said": said}
-            audit.append(connection, now, "outcome", lease.owner, lease.execution, detail)
-
-    def verified(self, lease: Lease, entry: Entry, said: str, *, holds: bool) -> None:
-        """Write down what the verification of an act that was done came to.
-
-        Raises:
-            LostLease: somebody else runs the execution.
-        """
-        with self.write() as connection:
-            _check(connection, lease)
-            connection.execute(
-                update(journal)
-                .where(
-                    journal.c.execution == lease.execution, journal.c.step == entry.step,
-                    journal.c.attempt == entry.attempt,
-                ).values(said=said)
-            )  # fmt: skip
-            detail = {"step": entry.step, "attempt": entry.attempt, "said": said}
-            event = "verified" if holds else "not verified"
-            audit.append(connection, stored(self.now()), event, lease.owner, lease.execution, detail)
-
-    def entries(self, execution: str) -> tuple[Entry, ...]:
-        """The journal of an execution, in order."""
-        with self.read() as connection:
-            return tuple(_entries(connection, execution))
+                update(executions)
+                .where(executions.c.id == lease.execution)
+                .values(state=state, reason=why, wanted=None, lease_owner=None, lease_until=None)
+            )
+            if state is State.APPROVED:  # nothing of it is under way: whoever is first goes on
+                let_go(connection, lease.execution)
+            detail = {"state": state, "reason": why}
+            audit.append(connection, stored(self.now()), "interrupted", lease.owner, lease.execution, detail)
 
     def audit_rows(self) -> tuple[audit.Row, ...]:
         """The audit log."""
@@ -299,19 +282,18 @@ class Store(Database):
             return audit.first_bad(connection)
 
 
-def _check(connection: Connection, lease: Lease) -> None:
-    """Let nobody write who does not run the execution now: a lease that was given up has the same token still."""
-    held = connection.execute(
-        select(executions.c.fencing_token, executions.c.state).where(executions.c.id == lease.execution)
-    ).one()
-    if held.fencing_token != lease.token or held.state != State.RUNNING:
-        raise LostLease(f"{lease.execution} is not run under this lease any more: it is {held.state}")
+def _is_free(held: Execution, now: datetime, gone: Callable[[str], bool]) -> bool:
+    """Whether nobody runs an execution any more: its lease has run out, or its owner has died."""
+    if held.lease_owner is None:
+        return True
+    return held.lease_until is None or held.lease_until < now or gone(held.lease_owner)
 
 
 def _expired(connection: Connection, now: datetime, *which: ColumnElement[bool]) -> list[tuple[Execution, str]]:
     """Executions that were not begun before their plan expired, each with the reason in words."""
     begun = select(journal.c.execution).where(journal.c.execution == executions.c.id).exists()
-    waits = (executions.c.state.in_(NOT_BEGUN), executions.c.lease_owner.is_(None), ~begun)
+    states = (*NOT_BEGUN, State.ASKING, State.PAUSED)
+    waits = (executions.c.state.in_(states), executions.c.lease_owner.is_(None), ~begun)
     found = [_execution(row) for row in connection.execute(select(executions).where(*waits, *which))]
     return [(e, f"it expired at {e.plan.expires:%H:%M:%S} UTC") for e in found if now >= e.plan.expires]
 
@@ -326,6 +308,7 @@ def _void_expired(connection: Connection, now: datetime, *which: ColumnElement[b
             .returning(executions.c.id)
         ).one_or_none()
         if changed is not None:
+            let_go(connection, execution.id)
             detail = {"state": State.VOID, "reason": reason}
             audit.append(connection, stored(now), State.VOID, "engine", execution.id, detail)
             ended.append(execution.id)
@@ -343,17 +326,10 @@ def _insist_on_none(connection: Connection, key: str) -> None:
         raise AlreadyOpen(other.id, State(other.state))
 
 
-def _entries(connection: Connection, execution: str) -> Iterator[Entry]:
-    order = (journal.c.intended, journal.c.attempt)
-    for row in connection.execute(select(journal).where(journal.c.execution == execution).order_by(*order)):
-        act = msgspec.convert(row.act, Planned)
-        yield Entry(row.step, row.attempt, act, datetime.fromisoformat(row.intended), row.outcome, row.said)
-
-
 def _execution(row: Any) -> Execution:
     return Execution(
         row.id, msgspec.convert(row.plan, Plan), State(row.state), row.reason, datetime.fromisoformat(row.created),
-        _time(row.ended), row.lease_owner, _time(row.lease_until), row.fencing_token,
+        _time(row.ended), row.lease_owner, _time(row.lease_until), row.fencing_token, row.wanted, row.asking,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from functools import cache
 
 from diagnostics.catalog import all_checks
 from diagnostics.causes import MEANINGS
-from runbooks.actions import all_actions
+from runbooks.actions import Undo, all_actions
 from runbooks.guards import all_guards
 from runbooks.model import ActionWords, Vocabulary
 
@@ -16,7 +16,14 @@ def vocabulary() -> Vocabulary:
         checks=frozenset(listed.id for listed in all_checks()),
         guards={name: guard.arguments for name, guard in all_guards().items()},
         actions={
-            name: ActionWords(action.risk, action.parameters, action.required, action.lifts_fence)
+            name: ActionWords(
+                action.risk,
+                frozenset(action.parameters),
+                action.required,
+                action.lifts_fence,
+                action.undo.action if isinstance(action.undo, Undo) else None,
+                action.parameters,
+            )
             for name, action in all_actions().items()
         },
         causes=frozenset(MEANINGS),

@@ -1,6 +1,7 @@
-"""Writes docs/reference.md from the code: what is declared there is the only source of what is said here.
+"""Writes docs/reference.md and docs/runbook.schema.json from the code: what is declared there is their only source.
 
-Run by `make reference`; tests/docs/test_reference.py fails while the committed file is out of date.
+Run by `make reference`; tests/docs/test_reference.py and tests/runbooks/format/test_schema.py fail while a committed
+file is out of date.
 """
 
 import inspect
@@ -21,10 +22,13 @@ from bot.settings import Settings
 from diagnostics.catalog import all_checks
 from diagnostics.causes import MEANINGS
 from runbooks.actions import all_actions
+from runbooks.format import schema as runbook_schema
 from runbooks.guards import all_guards
 from runbooks.model import Runbook, Step
+from runbooks.vocabulary import vocabulary
 
 FILE = Path(__file__).parents[1] / "docs" / "reference.md"
+SCHEMA = FILE.parent / "runbook.schema.json"
 EXIT_CODES = (
     (0, "all that was asked for is well, or done"),
     (1, "something was found at or above `--fail-on`, or was refused, or failed"),
@@ -40,6 +44,11 @@ def text() -> str:
     parts = (_commands, _exit_codes, _settings, _checks, _causes, _runbooks, _guards, _actions, _permissions)
     head = "# Reference\n\nGenerated from the code by `make reference`; do not edit it by hand.\n"
     return "\n".join([head, *("\n".join(part()) for part in parts)])
+
+
+def schema() -> str:
+    """The JSON Schema of a runbook, as `unstick runbook schema` prints it."""
+    return runbook_schema.text(vocabulary())
 
 
 def _row(*cells: object) -> str:
@@ -161,7 +170,7 @@ def _parameters(book: Runbook) -> Iterator[str]:
 
 def _step(step: Step) -> str:
     parts = [f"`{step.id}`: {step.kind}"]
-    named = step.act or step.check or (step.prove.name if step.prove else None)
+    named = step.act or step.check or (step.prove.name if step.prove else None) or step.attest
     if named:
         parts.append(f"`{named}`" + (f" becomes {step.becomes}" if step.becomes else ""))
     if step.wait:
@@ -173,6 +182,8 @@ def _step(step: Step) -> str:
         said += f"; when {', '.join(f'`{call.name}`' for call in step.when)}"
     if step.require:
         said += f"; behind {', '.join(f'`{call.name}`' for call in step.require)}"
+    if step.on_failure != "stop":
+        said += f"; on failure: {step.on_failure}"
     if step.undo:
         said += f"; undo: {step.undo}" + (f" ({step.because})" if step.because else "")
     return said + (f"; otherwise {_step(step.otherwise)}" if step.otherwise else "")
@@ -182,7 +193,7 @@ def _guards() -> Iterator[str]:
     yield "## Guards\n"
     yield from _table("guard", "allows when", "reads")
     for name, guard in sorted(all_guards().items()):
-        reads = ", ".join(dict.fromkeys(f"`{read.kind.name}`" for read in guard.reads))
+        reads = ", ".join(dict.fromkeys(f"`{read.kind.name}`" for read in guard.reads)) or "what its act's action reads"
         yield _row(f"`{name}`", " ".join(guard.doc.split()), reads)
     yield ""
 
@@ -221,10 +232,11 @@ def _rule(rule: Rule) -> str:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the files anew."""
     FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(text())
-    print(f"wrote {FILE.relative_to(Path.cwd()) if FILE.is_relative_to(Path.cwd()) else FILE}")
+    for file, content in ((FILE, text()), (SCHEMA, schema())):
+        file.write_text(content)
+        print(f"wrote {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
 
 
 if __name__ == "__main__":

@@ -11,18 +11,21 @@ from zoneinfo import ZoneInfo
 import msgspec
 import typer
 from rich.console import Console
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bot import settings as configuration
 from bot.cli.lines import word, write
 from bot.cli.shared import Cluster, Config, Output, global_options, print_json, settings_of, text_console, with_progress
 from bot.diagnose import library
+from bot.rules import rules
 from bot.settings import Settings
+from bot.store import postgres
 from bot.wiring import Target, person, target
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.kubernetes.api import Access, Api, KubernetesError, NoSuchConfiguration, refusal
+from runbooks.database import cause
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: what it says, and whether it works.")
 _PATIENCE = 30.0  # seconds for one Ceph to answer
@@ -48,6 +51,7 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     file = configuration.file_of(config or global_options.get("config"))
     books = library(settings).all()
     schedules = _schedules(settings)
+    rules(settings)  # a change freeze that never comes is a mistake
     chosen = cluster or global_options.get("cluster")
     names = [settings.cluster(chosen)[0]] if chosen else sorted(settings.clusters)
     parts = with_progress("Trying each part …", lambda: _tried(settings, names))
@@ -72,9 +76,10 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
 
 def _shown(url: str) -> str:
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
     except ArgumentError:
         return "?"  # whatever it is, a password may be in it
+    return parsed.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 def _person(settings: Settings, name: str) -> dict[str, Any]:
@@ -107,6 +112,8 @@ def _state_fault(url: str) -> str | None:
     """Why the state database could not be made or opened, as far as that can be told without making anything."""
     try:
         parsed = make_url(url)
+        if postgres.is_ours(parsed):
+            return _server_fault(parsed)
         parsed.get_dialect()
     except ArgumentError:
         return "it is neither a path nor the address of a database; correct `state`"
@@ -120,6 +127,16 @@ def _state_fault(url: str) -> str | None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return f"it cannot be made, as nothing can be made in {there}; name another with `state`"
     return None
+
+
+def _server_fault(url: URL) -> str | None:
+    """Why a PostgreSQL server cannot be used."""
+    try:
+        engine = postgres.make_engine(url)
+        with engine.connect():
+            return None
+    except (SQLAlchemyError, ValueError) as error:
+        return f"{cause(error)}; correct `state`"
 
 
 async def _tried(settings: Settings, names: list[str]) -> list[Part]:

@@ -1,17 +1,16 @@
-"""The runbook commands: list, show, lint, plan, run, approve, deny, history."""
+"""The runbook commands: list, show, diff, lint, schema, plan, run, approve, deny, history."""
 
 import re
 import shlex
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
-from bot.cli import plans
+from bot.cli import plans, runbook_test
+from bot.cli.executions import console_of, found, refuse, run_to_its_end, show_json, sweep, what_next
 from bot.cli.lines import command, printable, write
 from bot.cli.shared import (
     CephConf,
@@ -20,7 +19,6 @@ from bot.cli.shared import (
     Context,
     Output,
     Refused,
-    Usage,
     print_json,
     run_async,
     settings_of,
@@ -32,22 +30,22 @@ from bot.cli.shared import (
 from bot.diagnose import library
 from bot.remedy import engine
 from bot.settings import Settings
-from bot.store import State
-from bot.wiring import Target, person
+from bot.wiring import person
 from runbooks.approval import Decision, may_request
 from runbooks.catalog import NoSuchRunbookError
+from runbooks.catalog import lint as lint_paths
 from runbooks.engine import Refusal, has_died
-from runbooks.events import Say, StepEvent
+from runbooks.format import differences
+from runbooks.format import schema as schemas
 from runbooks.loader import NoSuchPathError, RunbookErrors
-from runbooks.loader import lint as lint_paths
 from runbooks.model import Risk
 from runbooks.parameters import BadParametersError, parse_parameters
 from runbooks.plan import Plan
 from runbooks.store import Execution
-from runbooks.store import State as ExecutionState
 from runbooks.vocabulary import vocabulary
 
 app = typer.Typer(no_args_is_help=True, help="Versioned runbooks: look at them, plan them, run them with approval.")
+runbook_test.register(app)
 USAGE = (NoSuchRunbookError, NoSuchPathError, RunbookErrors, BadParametersError)
 
 Params = Annotated[list[str] | None, typer.Option("-p", "--param", help="NAME=VALUE; may be repeated.")]
@@ -56,23 +54,50 @@ _EXECUTION = re.compile(r"ex-[0-9a-f]{8}")
 
 @app.command("list")
 def list_runbooks(config: Config = None, output: Output = "text") -> None:
-    """List the runbooks and their versions."""
-    books = library(settings_of(config)).all()
+    """List the runbooks with all their versions. An id alone means its pinned version, else its latest."""
+    books = library(settings_of(config))
     if output == "json":
-        print_json([{"id": b.id, "version": b.version, "status": b.status, "title": b.title} for b in books])
+        print_json([plans.book_json(book, books) for book in books.all()])
         return
-    for book in books:
-        write(text_console(), f"{book.name}  {book.status}  {book.title}")
+    for book in books.all():
+        write(text_console(), f"{book.name}  {', '.join(plans.standing(book, books))}  {book.title}")
 
 
 @app.command()
 def show(runbook: str, config: Config = None, output: Output = "text") -> None:
     """Show one runbook: what it means, what it may cost, what it does."""
-    book = library(settings_of(config)).find(runbook)
+    books = library(settings_of(config))
+    book = books.find(runbook)
     if output == "json":
-        print_json({**book.model_dump(mode="json", by_alias=True, exclude_none=True), "sha256": book.sha256})
+        document = book.model_dump(mode="json", by_alias=True, exclude_none=True)
+        print_json({**document, "sha256": book.sha256, **plans.book_json(book, books)})
         return
-    plans.show(text_console(), book)
+    plans.show(text_console(), book, books)
+
+
+@app.command()
+def diff(
+    runbook: Annotated[str, typer.Argument(help="ID of a runbook.")],
+    version: Annotated[str, typer.Argument(help="The version to begin from.")],
+    other: Annotated[str, typer.Argument(help="The version to compare with it.")],
+    config: Config = None, output: Output = "text",
+) -> None:  # fmt: skip
+    """Compare two versions of a runbook: first in words what changed for whoever runs it, then line by line."""
+    books = library(settings_of(config))
+    old, new = (books.find(f"{runbook}@{each}") for each in (version, other))
+    changes = differences.changes(old, new, vocabulary())
+    lines = differences.unified(old, new, *(Path(book.source).read_text("utf-8-sig") for book in (old, new)))
+    if output == "json":
+        versions = {"id": old.id, "from": old.version, "to": new.version}
+        print_json({"version": 1, **versions, "changes": list(changes), "diff": "\n".join(lines)})
+        return
+    plans.diff(text_console(), changes, lines)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a runbook, for editors."""
+    typer.echo(schemas.text(vocabulary()), nl=False)
 
 
 @app.command()
@@ -84,7 +109,7 @@ def lint(
         found = library().all()
         text_console().print(f"{len(found)} built-in runbooks are sound.")
         return
-    problems = lint_paths(paths, vocabulary())
+    problems = lint_paths(paths, vocabulary())  # beside the built-in ones
     for problem in problems:
         text_console().print(printable(str(problem)))
     if problems:
@@ -95,17 +120,17 @@ def lint(
 @app.command()
 def plan(
     runbook: str, param: Params = None, context: Context = None, ceph_conf: CephConf = None, config: Config = None,
-    cluster: Cluster = None, output: Output = "text",
+    cluster: Cluster = None, output: Output = "text", record: runbook_test.Record = None,
 ) -> None:  # fmt: skip
     """Plan a runbook from fresh facts: what it would do, to what, and every guard's answer. Changes nothing."""
-    made = _plan(runbook, param, settings_of(config), context, ceph_conf, cluster)
+    made = _plan(runbook, param, settings_of(config), context, ceph_conf, cluster, record)
     _print_plan(made, output)
     raise typer.Exit(1 if made.refusals else 0)
 
 
 def _plan(
     runbook: str, param: list[str] | None, settings: Settings, context: str | None, ceph_conf: str | None,
-    cluster: str | None,
+    cluster: str | None, record: Path | None = None,
 ) -> Plan:  # fmt: skip
     books = library(settings)
     book = books.find(runbook)
@@ -114,7 +139,7 @@ def _plan(
 
     async def work() -> Plan:
         async with engine(settings, target, state, books) as running:
-            return await running.plan(book, params, person(settings))
+            return await runbook_test.planned(running, book, params, person(settings), record)
 
     return with_progress("Planning …", work)
 
@@ -139,13 +164,13 @@ def run(
     settings = settings_of(config)
     target, state = target_of(settings, cluster, context, ceph_conf), state_of(settings)
     if _EXECUTION.fullmatch(runbook):
-        _run_to_its_end(settings, target, state, _execution(state, runbook), output)
+        run_to_its_end(settings, target, state, found(state, runbook), output)
         return
     made = _plan(runbook, param, settings, context, ceph_conf, cluster)
     # What would be refused is not worth a question. A "no" must leave nothing that somebody else could start.
     asks = made.risk is Risk.LOW and not yes and not (made.refusals or may_request(made, person(settings)))
     if asks:
-        plans.plan(_console(output), made)
+        plans.plan(console_of(output), made)
         if not (sys.stdin.isatty() and typer.confirm("Run it?", err=True)):
             raise Refused("The plan was not confirmed, so nothing was asked for or changed: confirm it, or give --yes.")
 
@@ -156,12 +181,12 @@ def run(
     try:
         execution = run_async(work)
     except Refusal as refusal:
-        _refuse(refusal)
+        refuse(refusal)
     at_once = made.risk in (Risk.READ, Risk.LOW)
     if not asks and (output == "text" or not at_once):  # one document: of a run at once, that is the execution
         _print_plan(made, output, execution.id)
     if at_once:
-        _run_to_its_end(settings, target, state, execution, output)
+        run_to_its_end(settings, target, state, execution, output)
         return
     if output == "text":
         confirm = f" --confirm {shlex.quote(made.confirmation)}" if made.confirmation else ""
@@ -181,7 +206,7 @@ def approve(
     """Approve an execution, as another person than its requester, and run it."""
     settings = settings_of(config)
     target, state = target_of(settings, cluster, context, ceph_conf), state_of(settings)
-    asked = _execution(state, execution)
+    asked = found(state, execution)
 
     async def work() -> Decision:
         async with engine(settings, target, state, library(settings)) as running:
@@ -190,14 +215,14 @@ def approve(
     try:
         decision = with_progress("Judging the plan anew …", work)
     except Refusal as refusal:
-        _refuse(refusal)
+        refuse(refusal)
     if not decision.allowed:
         if output == "json":
-            print_json(plans.execution_json(_execution(state, execution), ()))
+            show_json(state, found(state, execution))
         else:
             write(text_console(), f"Approved; {'; '.join(decision.reasons)}.")
         return
-    _run_to_its_end(settings, target, state, _execution(state, execution), output)
+    run_to_its_end(settings, target, state, found(state, execution), output)
 
 
 @app.command()
@@ -208,7 +233,7 @@ def deny(
     """Deny an execution that waits for approval."""
     settings = settings_of(config)
     target, state = target_of(settings, cluster, None, None), state_of(settings)
-    asked = _execution(state, execution)
+    asked = found(state, execution)
 
     async def work() -> None:
         async with engine(settings, target, state, library(settings)) as running:
@@ -217,7 +242,7 @@ def deny(
     try:
         run_async(work)
     except Refusal as refusal:
-        _refuse(refusal)
+        refuse(refusal)
     text_console().print(f"{execution} is denied.")
     for entry in state.runbooks.entries(execution):
         text_console().print(f"  done before that, and it stands: {entry.act.says}")
@@ -231,53 +256,12 @@ def history(
     """List the executions, newest first, or show one with all its acts."""
     state = state_of(settings_of(config))
     state.runbooks.interrupted(has_died)
-    found = (_execution(state, execution),) if execution else state.runbooks.history()
+    sweep(state)
+    shown = (found(state, execution),) if execution else state.runbooks.history()
     if output == "json":
-        print_json([plans.execution_json(e, state.runbooks.entries(e.id)) for e in found])
+        print_json([plans.execution_json(each, state.runbooks) for each in shown])
         return
-    for each in found:
-        plans.execution(text_console(), each, state.runbooks.entries(each.id) if execution else ())
-
-
-def _execution(state: State, execution: str) -> Execution:
-    try:
-        return state.runbooks.get(execution)
-    except KeyError:
-        raise Usage(f"There is no execution {execution!r}: `unstick runbook history` lists them.") from None
-
-
-def _refuse(refusal: Refusal) -> Any:
-    reasons = "".join(f"\n  - {reason}" for reason in refusal.reasons)
-    raise Refused(f"{refusal.what}:{reasons}") from None
-
-
-def _console(output: str) -> Console:
-    """Where people read on while a document is made: beside it."""
-    if output == "text":
-        return text_console()
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-
-
-def _run_to_its_end(settings: Settings, target: Target, state: State, execution: Execution, output: str) -> None:
-    console = _console(output)
-
-    async def work() -> None:
-        async with engine(settings, target, state, library(settings)) as running:
-            await _show(running.run(execution.id, person(settings)), console)
-
-    try:
-        run_async(work)
-    except Refusal as refusal:
-        _refuse(refusal)
-    ended = state.runbooks.get(execution.id)
-    if output == "json":
-        print_json(plans.execution_json(ended, state.runbooks.entries(ended.id)))
-    if ended.state is not ExecutionState.DONE:
-        raise typer.Exit(1)
-
-
-async def _show(events: AsyncIterator[StepEvent], console: Console) -> None:
-    async for event in events:
-        plans.event(console, event)
-        if event.say is Say.IN_DOUBT:
-            console.print("  go on later with: unstick runbook run EXECUTION")
+    for each in shown:
+        plans.execution(text_console(), each, state.runbooks if execution else None)
+    if execution:
+        what_next(shown[0])

@@ -11,6 +11,8 @@ import yaml
 from bot import settings as configuration
 from bot import wiring
 from bot.cli.shared import Config, Usage, global_options, settings_of, state_of
+from bot.diagnose import library
+from bot.rereading import Rereading
 from diagnostics.sources import CouldNotLook
 
 _log = logging.getLogger("unstick")
@@ -32,11 +34,12 @@ def serve(config: Config = None) -> None:
 
     settings = settings_of(config)
     file = configuration.file_of(config or global_options.get("config"))
+    library(settings)  # a runbook or a pin that is wrong is told now, not at the first click
     tokens = Tokens(*(_token(name, prefix) for name, prefix in _TOKENS.items()))
     _log_to_stderr()
     state = state_of(settings)
     _log.info("configuration %s; clusters: %s", file or "none: the defaults", ", ".join(sorted(settings.clusters)))
-    people = configuration.Rereading(file, settings) if file else None
+    people = Rereading(file, settings) if file else None
 
     async def work() -> None:
         server = Server(settings, state, lambda cluster: wiring.target(settings, cluster), tokens, people=people)

@@ -72,7 +72,22 @@ class GoOn:
     execution: str
 
 
-Wanted = Help | Check | Why | Locks | Runbooks | RunRunbook | GoOn
+@dataclass(frozen=True)
+class Freeze:
+    """Stop every act in a cluster, for this reason."""
+
+    why: str = ""
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
+class Thaw:
+    """Let acts go on in a cluster."""
+
+    cluster: str | None = None
+
+
+Wanted = Help | Check | Why | Locks | Runbooks | RunRunbook | GoOn | Freeze | Thaw
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,11 @@ def _run(typed: _Typed) -> Wanted:
     return RunRunbook(name, tuple(word for word in params if word != "-p"), typed.cluster)
 
 
+def _freeze(typed: _Typed) -> Wanted:
+    _without_namespace("freeze", typed)
+    return Freeze(" ".join(typed.words), typed.cluster)
+
+
 def _alone(name: str, wanted: Callable[[_Typed], Wanted]) -> Callable[[_Typed], Wanted]:
     def read(typed: _Typed) -> Wanted:
         if typed.words:
@@ -139,6 +159,8 @@ _COMMANDS = {
     "locks": _Command("locks", "every RBD lock and its verdict", _alone("locks", lambda typed: Locks(typed.cluster))),
     "runbooks": _Command("runbooks", "the runbooks there are", _alone("runbooks", lambda _: Runbooks())),
     "run": _Command("run ID [NAME=VALUE ...]", "ask for a runbook to be run; what is dangerous waits for approval", _run),
+    "freeze": _Command("freeze [WHY]", "stop every act in the cluster, from the next one on", _freeze),
+    "thaw": _Command("thaw", "let acts go on after a freeze", _alone("thaw", lambda typed: Thaw(typed.cluster))),
 }  # fmt: skip
 
 

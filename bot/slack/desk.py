@@ -15,6 +15,9 @@ from bot.wiring import Target
 from runbooks.approval import Person
 from runbooks.engine import Refusal
 
+# What an admin changes to let somebody act, or to keep everybody from it, holds from the next decision on.
+_AS_NOW = ("people", "unknown_people", "critical_quorum", "limits", "change_freezes")
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -34,15 +37,14 @@ class Desk:
     people: Callable[[], Settings] | None = None
 
     def now(self) -> Settings:
-        """The settings, with people, unknown people and the quorum as the configuration says now.
+        """The settings, with people, unknown people, quorum, limits and change freezes as the configuration says now.
 
         All else is as it was at the start: clusters and channels are in use. It may read a file, where that changed.
         """
         if self.people is None:
             return self.settings
         told = self.people()
-        now = {"people": told.people, "unknown_people": told.unknown_people, "critical_quorum": told.critical_quorum}
-        return self.settings.model_copy(update=now)
+        return self.settings.model_copy(update={name: getattr(told, name) for name in _AS_NOW})
 
     def person(self, slack_user: str) -> Person:
         """Who a Slack user is, and may do what, as the configuration says now."""

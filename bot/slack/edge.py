@@ -7,8 +7,10 @@ asked to type a node's name who could not approve anyway, and nothing is taken f
 import asyncio
 import html
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext
@@ -23,18 +25,9 @@ from bot.slack.blocks import plan as plan_blocks
 from bot.slack.commands import NotUnderstood, parse, usages
 from bot.slack.desk import Desk
 from bot.slack.errors import BOT_TOKEN, Rejected, SlackUnreachable, TokenRefused, answer_of
-from bot.slack.words import (
-    APPROVAL_MODAL,
-    COMMAND,
-    CONFIRM_BLOCK,
-    CONFIRM_INPUT,
-    DENIAL_MODAL,
-    WHY_BLOCK,
-    WHY_INPUT,
-    Button,
-    Click,
-    click_of,
-)
+from bot.slack.place import channel_of, insist_on_plan, insist_on_request, refuse
+from bot.slack.windows import WINDOWS, Window, said
+from bot.slack.words import COMMAND, Button, Click, click_of
 from bot.slack.worker import TOO_SLOW, Worker
 from bot.store.messages import Content
 from bot.work import Busy
@@ -42,6 +35,7 @@ from runbooks import approval as approvals
 from runbooks.approval import Approval, Person
 from runbooks.database import StoreError
 from runbooks.engine import Refusal
+from runbooks.execution import Said
 from runbooks.loader import RunbookErrors
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState
@@ -52,6 +46,7 @@ Body = Mapping[str, Any]
 PATIENCE = 2.0
 # Of it, what Slack may take to open a dialog: the rest is for finding out which.
 DIALOG = 1.5
+_ANY = re.compile("")
 
 
 class _Mistyped(Exception):
@@ -72,6 +67,8 @@ class Edge:
         app.middleware(_same_workspace)
         for listener in LISTENERS:
             getattr(app, listener.kind)(listener.name)(self._as_bolt_wants(listener))
+        for kind in ("action", "view"):  # asked last: what none of those is for
+            getattr(app, kind)(_ANY)(self._as_bolt_wants(Listener(kind, "", Edge._unknown)))
 
     def _as_bolt_wants(self, listener: "Listener") -> Callable[..., Awaitable[None]]:
         """Bolt hands over what a listener's parameters are named after."""
@@ -94,7 +91,7 @@ class Edge:
         else:
             refused = await self._accepted(self._asked(wanted, body["user_id"], body["channel_id"]))
             coming = "The answer comes in this channel; if none does, `/invite @unstick` first."
-            await ack(text=html.escape(refused, quote=False) if refused else coming)
+            await ack(text=html.escape(str(refused), quote=False) if refused else coming)
 
     async def _runbooks(self) -> Content:
         try:
@@ -122,6 +119,10 @@ class Edge:
             case commands.RunRunbook(runbook, params, cluster):
                 what = f"Planning {runbook}"
                 await self._begin(channel, what, lambda m: jobs.RunRunbook(user, channel, runbook, params, cluster, m))
+            case commands.Freeze(why, cluster):
+                await self._begin(channel, "Stopping everything", lambda m: jobs.Freeze(user, channel, cluster, why, m))
+            case commands.Thaw(cluster):
+                await self._begin(channel, "Letting acts go on", lambda m: jobs.Thaw(user, channel, cluster, m))
             case commands.GoOn(execution):
                 await asyncio.to_thread(self._desk.state.runbooks.get, execution)
                 await self._worker.accept(jobs.GoOn(user, channel, execution))
@@ -136,11 +137,13 @@ class Edge:
         """Accept a job with a message that will become its answer."""
         await self._worker.begin(channel, answers.begun(what), job, parent)
 
-    async def _accepted(self, asking: Awaitable[None]) -> str | None:
+    async def _accepted(self, asking: Awaitable[None]) -> str | Refusal | None:
         """Wait, not for long, until what was asked for is kept. The answer says why it is not."""
         try:
             await asyncio.wait_for(asking, PATIENCE)
-        except (Busy, StoreError, NoSuchSubject, Refusal, _Mistyped) as error:
+        except Refusal as refusal:
+            return refusal
+        except (Busy, StoreError, NoSuchSubject, _Mistyped) as error:
             return str(error)
         except KeyError as unknown:
             return f"{unknown.args[0]} is not known here, or not any more: ask anew with `{COMMAND} why`."
@@ -150,18 +153,51 @@ class Edge:
 
     async def _click(self, take: "_Take", ack: AsyncAck, body: Body) -> None:
         await ack()  # a click needs no answer in words; what comes of it is written where it was made
+        refused = await self._accepted(self._clicked(take, body))
+        if isinstance(refused, Refusal):
+            await self._whisper(body, answers.refusal(refused.what, refused.reasons))
+        elif refused is not None:
+            await self._whisper(body, answers.failure(refused))
+
+    async def _clicked(self, take: "_Take", body: Body) -> None:
+        """Take a click. One that is about nothing that there is was made up, or is older than the store: it is recorded."""
+        person = self._desk.person(body["user"]["id"])
         try:
             click = click_of(body["actions"][0].get("value") or "")
         except ValueError as error:
-            refused: str | None = f"This is no button of Unstick: {error}."
+            await refuse(self._desk, person, "", [f"this is no button of Unstick: {error}"])
+        try:
+            await take(self, click, body)
+        except KeyError as unknown:
+            what = f"{str(unknown.args[0])[:80]} is not known here, or not any more: ask anew with `{COMMAND} why`"
+            await refuse(self._desk, person, click.execution, [what])
+        except NoSuchSubject as wrong:
+            await refuse(self._desk, person, click.execution, [str(wrong)[:400]])
+
+    async def _unknown(self, ack: AsyncAck, body: Body) -> None:
+        """A button or window that is none of ours: nothing of what it carries is read."""
+        if "view" in body:
+            await ack(response_action="clear")
         else:
-            refused = await self._accepted(take(self, click, body))
-        if refused is not None:
-            await self._whisper(body, answers.failure(refused))
+            await ack()
+        asked = str((body.get("actions") or [{}])[0].get("action_id") or (body.get("view") or {}).get("callback_id"))
+        reasons = [f"Unstick has no button or window {asked[:80]!r}"]
+        try:
+            await refuse(self._desk, self._desk.person(body["user"]["id"]), "", reasons)
+        except StoreError as error:
+            _log.error("a click could not be put on record: %s", error)
+        except Refusal as refusal:
+            if "view" not in body:
+                await self._whisper(body, answers.refusal(refusal.what, refusal.reasons))
+
+    async def _its_own(self, click: Click, body: Body) -> Execution:
+        """The execution that a click is about, if the click is of its message, its channel and its plan."""
+        ts = (body.get("container") or {}).get("message_ts")
+        return await insist_on_request(self._desk, click, self._desk.person(body["user"]["id"]), channel_of(body), ts)
 
     async def _whisper(self, body: Body, content: Content) -> None:
         """Say something to whoever clicked, where they clicked. With the database away this goes to the log alone."""
-        channel, clicked = _channel(body), (body.get("container") or {}).get("message_ts")
+        channel, clicked = channel_of(body), (body.get("container") or {}).get("message_ts")
         try:
             parent = await asyncio.to_thread(self._desk.state.messages.thread_of, channel, clicked or "")
             await self._desk.say(channel, content, only_to=body["user"]["id"], parent=parent)
@@ -169,7 +205,7 @@ class Edge:
             _log.error("%s could not be told: %s; %s", body["user"]["id"], content.text, error)
 
     async def _why(self, click: Click, body: Body) -> None:
-        user, channel = body["user"]["id"], _channel(body)
+        user, channel = body["user"]["id"], channel_of(body)
         if not click.incident:
             namespace, _, name = click.pod.partition("/")
             subject, cluster = parse_subject((name,), namespace), click.cluster or None
@@ -212,21 +248,22 @@ class Edge:
         )
 
     async def _request_approval(self, click: Click, body: Body) -> None:
-        await asyncio.to_thread(self._desk.state.requests.shown, click.plan)
-        await self._worker.accept(jobs.RequestApproval(body["user"]["id"], _channel(body), click.plan, click.plan_hash))
+        user, channel = body["user"]["id"], channel_of(body)
+        await insist_on_plan(self._desk, click, self._desk.person(user), channel)
+        await self._worker.accept(jobs.RequestApproval(user, channel, click.plan, click.plan_hash))
 
     async def _approve(self, click: Click, body: Body) -> None:
         """Take an approval, or first ask for the name that a critical plan is confirmed by."""
-        user, channel = body["user"]["id"], _channel(body)
-        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
+        user, channel = body["user"]["id"], channel_of(body)
+        execution = await self._its_own(click, body)
         person = self._desk.person(user)
         if reasons := self._cannot_approve(execution, person):
             # Never handed on as if the name had been typed: by the time it is judged, the person might have the role.
             record = self._desk.state.runbooks.record
             detail = {"reasons": list(reasons)}
             await asyncio.to_thread(record, "approval refused", person.id, execution.id, detail)
-            await self._whisper(body, answers.refusal(f"the approval of {execution.id} is refused", reasons))
-        elif execution.plan.confirmation is not None:
+            raise Refusal(f"the approval of {execution.id} is refused", reasons)
+        if execution.plan.confirmation is not None:
             await self._open(body, plan_blocks.approval_modal(execution, channel))
         else:
             await self._worker.accept(jobs.Approve(user, channel, execution.id, None))
@@ -239,10 +276,6 @@ class Edge:
         ended = () if waits else (f"{execution.id} is {execution.state}: there is nothing to approve",)
         return (*ended, *approvals.may_approve(plan, approval, now))
 
-    async def _deny(self, click: Click, body: Body) -> None:
-        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
-        await self._open(body, plan_blocks.denial_modal(execution, _channel(body)))
-
     async def _open(self, body: Body, view: dict[str, Any]) -> None:
         try:
             await answer_of(self._client.views_open(trigger_id=body["trigger_id"], view=view), BOT_TOKEN, DIALOG)
@@ -252,57 +285,35 @@ class Edge:
             _log.error("a dialog was not opened: %s", error)
             await self._whisper(body, answers.failure("Slack did not open the dialog in time: click again."))
 
-    async def _approved(self, ack: AsyncAck, body: Body) -> None:
-        """Take an approval from the modal. A name that does not fit is said at once, in the modal."""
-        await _close(ack, CONFIRM_BLOCK, await self._accepted(self._confirmed(body)))
+    async def _submitted(self, window: Window, ack: AsyncAck, body: Body) -> None:
+        """Take what was typed in a window. What cannot be meant is said at once, in the window."""
+        await _close(ack, window.block, await self._accepted(self._typed(window, body)))
 
-    async def _confirmed(self, body: Body) -> None:
-        click, channel = _of_modal(body)
-        typed = _typed(body, CONFIRM_BLOCK, CONFIRM_INPUT)
-        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
-        wanted = execution.plan.confirmation
-        if typed != wanted:
+    async def _typed(self, window: Window, body: Body) -> None:
+        user = body["user"]["id"]
+        try:
+            click, channel = plan_blocks.modal_click(body["view"])
+        except ValueError as error:
+            await refuse(self._desk, self._desk.person(user), "", [f"this is no window of Unstick: {error}"])
+        execution = await insist_on_request(self._desk, click, self._desk.person(user), channel, None)
+        value = body["view"]["state"]["values"].get(window.block, {}).get(window.input, {}).get("value")
+        typed = value.strip() if isinstance(value, str) else ""
+        wanted = window.wanted(execution)
+        if wanted is not None and typed != wanted:
             raise _Mistyped(f"Type {wanted} exactly, or cancel.")
-        await self._worker.accept(jobs.Approve(body["user"]["id"], channel, execution.id, typed))
-
-    async def _denied(self, ack: AsyncAck, body: Body) -> None:
-        await _close(ack, WHY_BLOCK, await self._accepted(self._turned_down(body)))
-
-    async def _turned_down(self, body: Body) -> None:
-        click, channel = _of_modal(body)
-        execution = await asyncio.to_thread(self._desk.state.runbooks.get, click.execution)
-        why = _typed(body, WHY_BLOCK, WHY_INPUT) or ""
-        await self._worker.accept(jobs.Deny(body["user"]["id"], channel, execution.id, why))
+        await self._worker.accept(window.job(user, channel, click, typed))
 
 
-async def _close(ack: AsyncAck, block: str, refused: str | None) -> None:
+async def _close(ack: AsyncAck, block: str, refused: str | Refusal | None) -> None:
     """Close a modal, or say in it why what was typed is not taken."""
     if refused is None:
         await ack()
     else:
-        await ack(response_action="errors", errors={block: refused})
+        await ack(response_action="errors", errors={block: str(refused)})
 
 
 async def _answer(ack: AsyncAck, content: Content) -> None:
     await ack(text=content.text, blocks=list(content.blocks))
-
-
-def _of_modal(body: Body) -> tuple[Click, str]:
-    try:
-        return plan_blocks.modal_click(body["view"])
-    except ValueError as error:
-        raise _Mistyped(f"This is no window of Unstick: {error}.") from None
-
-
-def _channel(body: Body) -> str:
-    container = body.get("container") or {}
-    channel: str = (body.get("channel") or {}).get("id") or container.get("channel_id") or ""
-    return channel
-
-
-def _typed(body: Body, block: str, name: str) -> str | None:
-    value = body["view"]["state"]["values"].get(block, {}).get(name, {}).get("value")
-    return value.strip() if isinstance(value, str) else None
 
 
 async def _same_workspace(body: Body, context: AsyncBoltContext, next: Callable[[], Awaitable[None]]) -> None:  # noqa: A002 - bolt's own name
@@ -328,6 +339,30 @@ class Listener:
     take: Callable[[Edge, AsyncAck, Body], Awaitable[None]]
 
 
+def _opening(view: Callable[[Execution, str, Click], dict[str, Any]]) -> _Take:
+    """A click that opens a window."""
+
+    async def take(edge: Edge, click: Click, body: Body) -> None:
+        execution = await edge._its_own(click, body)
+        await edge._open(body, view(execution, channel_of(body), click))
+
+    return take
+
+
+def _doing(job: Callable[[str, str, Click], jobs.AnyJob]) -> _Take:
+    """A click that is a job."""
+
+    async def take(edge: Edge, click: Click, body: Body) -> None:
+        await edge._its_own(click, body)
+        await edge._worker.accept(job(body["user"]["id"], channel_of(body), click))
+
+    return take
+
+
+def _window(window: Window) -> Listener:
+    return Listener("view", window.name, lambda edge, ack, body: edge._submitted(window, ack, body))
+
+
 def _button(button: Button, take: _Take) -> Listener:
     return Listener("action", button, lambda edge, ack, body: edge._click(take, ack, body))
 
@@ -339,7 +374,12 @@ LISTENERS = (
     _button(Button.PLAN_FIX, Edge._plan_fix),
     _button(Button.REQUEST_APPROVAL, Edge._request_approval),
     _button(Button.APPROVE, Edge._approve),
-    _button(Button.DENY, Edge._deny),
-    Listener("view", APPROVAL_MODAL, Edge._approved),
-    Listener("view", DENIAL_MODAL, Edge._denied),
+    _button(Button.DENY, _opening(lambda execution, channel, _: plan_blocks.denial_modal(execution, channel))),
+    _button(Button.WITHDRAW, _doing(lambda user, channel, click: jobs.Withdraw(user, channel, click.execution))),
+    _button(Button.DONE, _doing(partial(said, Said.DONE))),
+    _button(Button.ATTEST, _opening(plan_blocks.attestation_modal)),
+    _button(Button.TRY_AGAIN, _doing(partial(said, Said.RETRY))),
+    _button(Button.SKIP, _opening(plan_blocks.skip_modal)),
+    _button(Button.CANCEL, _opening(lambda execution, channel, _: plan_blocks.cancel_modal(execution, channel))),
+    *map(_window, WINDOWS),
 )

@@ -7,6 +7,7 @@ import msgspec
 
 from bot.work import Lane
 from diagnostics.model import Subject
+from runbooks.execution import Said
 
 
 class Job(msgspec.Struct, frozen=True, tag_field="job"):
@@ -78,6 +79,45 @@ class Deny(Job, frozen=True, tag="deny"):
     why: str
 
 
+class SayOfStep(Job, frozen=True, tag="say"):
+    """Say a word on the step that waits for one, with what was typed. `after`: how many words had been said before it."""
+
+    execution: str
+    step: str
+    kind: Said
+    said: str = ""
+    typed: str | None = None
+    after: int = 0
+
+
+class Withdraw(Job, frozen=True, tag="withdraw"):
+    """Take one's own approval back."""
+
+    execution: str
+
+
+class Cancel(Job, frozen=True, tag="cancel"):
+    """End an execution, at once or after the act that is under way."""
+
+    execution: str
+    why: str
+
+
+class Freeze(Job, frozen=True, tag="freeze"):
+    """Stop every act in a cluster."""
+
+    cluster: str | None
+    why: str
+    message: int
+
+
+class Thaw(Job, frozen=True, tag="thaw"):
+    """Let acts go on in a cluster."""
+
+    cluster: str | None
+    message: int
+
+
 class GoOn(Job, frozen=True, tag="go_on"):
     """Run an approved execution, or go on with an interrupted one: `interrupted` where this bot itself was."""
 
@@ -106,14 +146,21 @@ AnyJob = (
     | RunRunbook
     | Approve
     | Deny
+    | SayOfStep
+    | Withdraw
+    | Cancel
+    | Freeze
+    | Thaw
     | GoOn
     | MakeReport
     | Forgotten
 )
 
 # However many looks there are and however slow, no approval waits for them; and no approval waits for a run to end.
+# To stop everything waits for nothing.
 _LANES: dict[type[Job], Lane] = {
     RequestApproval: Lane.DECISIONS, RunRunbook: Lane.DECISIONS, Approve: Lane.DECISIONS, Deny: Lane.DECISIONS,
+    SayOfStep: Lane.DECISIONS, Withdraw: Lane.DECISIONS, Thaw: Lane.DECISIONS, Cancel: Lane.STOPS, Freeze: Lane.STOPS,
     GoOn: Lane.RUNS,
 }  # fmt: skip
 

@@ -5,16 +5,19 @@ So it does not matter who calls it, how often, or whether a restart came in betw
 
 import asyncio
 
+from sqlalchemy import Connection
+
 from bot.incidents import Incident
+from bot.slack.blocks import answers
 from bot.slack.blocks import incident as incident_blocks
 from bot.slack.blocks import plan as plan_blocks
 from bot.slack.blocks.plan import Run
+from bot.slack.blocks.progress import ran_out
 from bot.slack.desk import Desk
 from bot.store.requests import Request
 from runbooks import approval as approvals
 from runbooks.approval import Approval
 from runbooks.store import Execution
-from runbooks.store import State as ExecutionState
 
 
 async def tell_incident(desk: Desk, incident: Incident) -> None:
@@ -34,9 +37,24 @@ async def tell_request(desk: Desk, execution_id: str) -> Execution:
     if request is not None:
         if request.incident is not None:
             await tell_incident(desk, await asyncio.to_thread(desk.state.incidents.get, request.incident))
-        if execution.state.ended or (execution.state is ExecutionState.WAITING and run.now >= execution.plan.expires):
-            await asyncio.to_thread(desk.state.requests.close, execution_id)
+        if execution.state.ended and not request.closed:
+            await asyncio.to_thread(_close, desk, request, execution)
     return execution
+
+
+def _close(desk: Desk, request: Request, execution: Execution) -> None:
+    """Note that the end is told. Whoever asked is told by name that it ran out: an edit of a message calls nobody."""
+    state = desk.state
+    untimely = ran_out(execution) and not state.runbooks.entries(execution.id)
+    thread = state.messages.get(request.message).parent or request.message
+    content = answers.expired(execution, sorted(desk.person(execution.plan.requester).ids))
+
+    def also(connection: Connection) -> None:
+        if untimely:
+            state.messages.add_within(connection, request.channel, content, parent=thread)
+
+    if desk.state.requests.close(execution.id, also):
+        desk.wake()
 
 
 def approvers_of(desk: Desk, execution: Execution) -> tuple[str, ...]:
@@ -62,4 +80,5 @@ def _run_of(desk: Desk, execution_id: str) -> tuple[Execution, Request | None, R
     given = approvals.anew(store.approvals(execution_id), desk.person)
     decision = approvals.decide(execution.plan, given, store.now(), desk.now().critical_quorum)
     told = desk.state.requests.told(execution_id)
-    return execution, desk.state.requests.get(execution_id), Run(execution, told, given, decision, store.now())
+    said = len(store.statements(execution_id))
+    return execution, desk.state.requests.get(execution_id), Run(execution, told, given, decision, store.now(), said)

@@ -13,6 +13,7 @@ APPROVAL_MODAL = "approval"
 CONFIRM_BLOCK, CONFIRM_INPUT = "confirm", "typed"
 DENIAL_MODAL = "denial"
 WHY_BLOCK, WHY_INPUT = "why", "typed"
+ATTESTATION_MODAL, SKIP_MODAL, CANCEL_MODAL = "attestation", "skip", "cancel"
 
 
 class Button(StrEnum):
@@ -24,6 +25,12 @@ class Button(StrEnum):
     REQUEST_APPROVAL = "request_approval"
     APPROVE = "approve"
     DENY = "deny"
+    WITHDRAW = "withdraw"
+    DONE = "done"
+    ATTEST = "attest"
+    TRY_AGAIN = "try_again"
+    SKIP = "skip"
+    CANCEL = "cancel"
 
     @property
     def label(self) -> str:
@@ -34,14 +41,18 @@ class Button(StrEnum):
 _LABELS = {
     Button.WHY: "Why?", Button.SHOW_EVIDENCE: "Show evidence", Button.PLAN_FIX: "Plan fix",
     Button.REQUEST_APPROVAL: "Request approval", Button.APPROVE: "Approve", Button.DENY: "Deny",
+    Button.WITHDRAW: "Withdraw", Button.DONE: "Done", Button.ATTEST: "Attest", Button.TRY_AGAIN: "Try again",
+    Button.SKIP: "Skip", Button.CANCEL: "Cancel",
 }  # fmt: skip
 
 
-class Click(msgspec.Struct, frozen=True, omit_defaults=True):
+class Click(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a button is about: ids of what the store keeps, never the thing itself. A message may be old.
 
     `offer` tells the runbooks of one incident apart; `pod` is `namespace/name`, of a finding that is no incident yet.
-    `plan_hash` is of the plan that the message showed when it was drawn: a click means that one and no other.
+    `plan_hash` is of the plan that the message showed when it was drawn: a click means that one and no other. So do
+    `step`, the step that waited for a word then, and `after`, how many words had been said by then. Who clicks is never
+    in it: that is Slack's to say.
     """
 
     incident: str = ""
@@ -51,6 +62,8 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True):
     execution: str = ""
     cluster: str = ""
     pod: str = ""
+    step: str = ""
+    after: int = 0
 
 
 def value_of(click: Click) -> str:

@@ -10,14 +10,16 @@ import msgspec
 
 from bot.diagnose import NoSuchSubject
 from bot.settings import SettingsError
-from bot.slack import looks, remedies, reporting
+from bot.slack import interventions, looks, remedies, reporting
 from bot.slack.blocks import answers
 from bot.slack.desk import Desk
 from bot.slack.jobs import (
     AnyJob,
     Approve,
+    Cancel,
     Deny,
     Forgotten,
+    Freeze,
     GoOn,
     LookAtAll,
     LookAtLocks,
@@ -26,6 +28,9 @@ from bot.slack.jobs import (
     PlanFix,
     RequestApproval,
     RunRunbook,
+    SayOfStep,
+    Thaw,
+    Withdraw,
     lane_of,
 )
 from bot.slack.tell import tell_request
@@ -140,14 +145,22 @@ class Worker:
             for number in list(self._without_place):
                 self._submit_or_wait(number, self._without_place.pop(number))
             try:
-                await asyncio.to_thread(self.desk.state.runbooks.expire, self.desk.state.runbooks.now())
-                for request in await asyncio.to_thread(self.desk.state.requests.open):
-                    await self._tell(request.execution)
+                await self.sweep()
             except StoreError as error:
                 _log.error("%s", error)
             except Exception:  # noqa: BLE001 - one row that nobody can read must not end the rounds for all others
                 _log.exception("a round through what waits ended early")
             await asyncio.sleep(KEEP)
+
+    async def sweep(self) -> None:
+        """End what has expired by the store's time, and let every open request's message say how it stands now.
+
+        Whoever asked for what expired is told once, by whichever bot closes the request, also after a restart.
+        """
+        state = self.desk.state
+        await asyncio.to_thread(lambda: state.runbooks.expire(state.runbooks.now()))
+        for request in await asyncio.to_thread(state.requests.open):
+            await self._tell(request.execution)
 
     async def _tell(self, execution: str) -> None:
         try:
@@ -221,6 +234,8 @@ class Worker:
             return await remedies.run_runbook(desk, job)
         if isinstance(job, Approve):
             return await remedies.approve(desk, job)
+        if isinstance(job, SayOfStep):
+            return await interventions.say_of_step(desk, job)
         await self._rest(job)
         return None
 
@@ -237,6 +252,14 @@ class Worker:
                 return remedies.plan_fix(desk, job)
             case Deny():
                 return remedies.deny(desk, job)
+            case Cancel():
+                return interventions.cancel(desk, job)
+            case Withdraw():
+                return interventions.withdraw(desk, job)
+            case Freeze():
+                return interventions.freeze(desk, job)
+            case Thaw():
+                return interventions.thaw(desk, job)
             case MakeReport():
                 return reporting.report(desk, job)
             case Forgotten():
@@ -266,7 +289,7 @@ class Worker:
                 message = (await asyncio.to_thread(state.requests.shown, job.plan)).message
             except KeyError:
                 return None
-        elif isinstance(job, Approve | Deny | GoOn):
+        elif isinstance(job, Approve | Deny | GoOn | SayOfStep | Withdraw | Cancel):
             request = await asyncio.to_thread(state.requests.get, job.execution)
             if request is None:
                 return None

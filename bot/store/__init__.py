@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -18,14 +18,15 @@ from bot.store.messages import Messages
 from bot.store.reports import Reports
 from bot.store.requests import Requests
 from bot.store.sightings import Sightings
-from runbooks.database import READS, StoreError
+from runbooks.database import MIGRATES, READS, StoreError, cause
 from runbooks.store import Store
 
-HEAD = "0002"
+HEAD = "0003"
 # Alembic's context is one for the whole process.
 _MIGRATING = threading.Lock()
-# Between user and host of a URL, be it one that does not parse.
+# Between user and host of a URL, be it one that does not parse, or among its settings.
 _PASSWORD = re.compile(r"(//[^:/@\s]*:)\S*@")
+_SETTING = re.compile(r"((?:^|[?&;\s])\w*password\s*=)[^&;\s]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,44 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
         StoreError: it cannot be opened.
     """
     try:
-        parsed = make_url(url)
-        engine = create_engine(parsed)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            _make_private(Path(parsed.database))
-        if parsed.get_backend_name() == "sqlite":
-            event.listen(engine, "connect", _durable)
-            event.listen(engine, "begin", _immediate)
-        with _MIGRATING:
-            _migrate(engine)
+        engine = _engine(make_url(url))
+        try:
+            with _MIGRATING:
+                _migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except (SQLAlchemyError, ArgumentError, OSError, ImportError, ValueError) as error:
-        reason = (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-        what = _PASSWORD.sub(r"\1***@", f"{url} cannot be opened: {reason}")
+        what = _without_password(url, f"{url} cannot be opened: {cause(error)}")
         raise StoreError(f"The state database {what}; name another with `state:`.") from None
     return State(
         Store(engine, now), Sightings(engine, now), Incidents(engine, now), Messages(engine, now),
         Requests(engine, now), Reports(engine, now), Jobs(engine, now),
     )  # fmt: skip
+
+
+def _engine(url: URL) -> Engine:
+    if url.drivername.partition("+")[0] in ("postgres", "postgresql"):
+        from bot.store import postgres  # slow to import, and most need it not
+
+        if postgres.is_ours(url):
+            return postgres.make_engine(url)
+    engine = create_engine(url)
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            _make_private(Path(url.database))
+        event.listen(engine, "connect", _durable)
+        event.listen(engine, "begin", _immediate)
+    return engine
+
+
+def _without_password(url: str, said: str) -> str:
+    said = _SETTING.sub(r"\1***", _PASSWORD.sub(r"\1***@", said))
+    try:
+        password = make_url(url).password
+    except (ArgumentError, ValueError):
+        return said
+    return said.replace(str(password), "***") if password and len(str(password)) > 3 else said
 
 
 def _make_private(path: Path) -> None:
@@ -95,7 +117,7 @@ def _immediate(connection) -> None:  # type: ignore[no-untyped-def]
 
 
 def _migrate(engine: Engine) -> None:
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**{READS: True}) as connection:
         known = inspect(connection).has_table("alembic_version")
         if known and connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD:
             return  # alembic is slow to import: most runs need not
@@ -105,7 +127,7 @@ def _migrate(engine: Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**{MIGRATES: True}) as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

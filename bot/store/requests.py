@@ -1,6 +1,7 @@
 """Keeps what was shown and asked for in Slack: plans, executions, and the steps that were told of them."""
 
 import secrets
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -114,10 +115,19 @@ class Requests(Database):
         """The requests whose end has not been told yet."""
         return self._where(requests.c.closed.is_(False))
 
-    def close(self, execution: str) -> None:
-        """Its end has been told."""
+    def close(self, execution: str, also: Callable[[Connection], None] = lambda _: None) -> bool:
+        """Its end has been told. False where that was known before.
+
+        `also` is done in the same transaction, and so once, whoever tells the end first.
+        """
         with self.write() as connection:
-            connection.execute(update(requests).where(requests.c.execution == execution).values(closed=True))
+            closed = connection.execute(
+                update(requests).where(requests.c.execution == execution, requests.c.closed.is_(False))
+                .values(closed=True).returning(requests.c.execution)
+            ).one_or_none()  # fmt: skip
+            if closed is not None:
+                also(connection)
+        return closed is not None
 
     def tell(self, execution: str, event: StepEvent) -> None:
         """Keep what a run said of a step."""

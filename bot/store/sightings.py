@@ -1,5 +1,6 @@
 """Keeps the first look at each quiet lock and at each fence that soon ends, so that a later look can complete it."""
 
+import hashlib
 from datetime import UTC, datetime
 
 import msgspec
@@ -44,6 +45,8 @@ class Sightings(Database):
 
 
 _Key = tuple[str, str, str]
+LONGEST_NAME = 512
+"""Bytes of an image's or a locker's name up to which it is looked up by itself; the sighting has it whole anyway."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -78,8 +81,15 @@ def _merged_fence(held: Sighting | None, after: Sighting) -> Sighting:
     return msgspec.structs.replace(first, last_look=newer.last_look, watched_from=watched)
 
 
+def _short(name: str) -> str:
+    """A name as it fits into an index: a cookie is anybody's, and may be as long as they like."""
+    if len(name.encode(errors="replace")) <= LONGEST_NAME:
+        return name
+    return f"{name[:64]} {hashlib.sha256(name.encode(errors='replace')).hexdigest()}"
+
+
 def _keep(connection: Connection, cluster: str, key: _Key, before: Sighting | None, after: Sighting | None) -> None:
-    fsid, image, locker = key
+    fsid, image, locker = (_short(part) for part in key)
     here = and_(
         sightings.c.cluster == cluster, sightings.c.fsid == fsid, sightings.c.image == image,
         sightings.c.locker == locker,

@@ -14,13 +14,13 @@ from diagnostics.facts.resources import (
     ConfigMap,
     CSIDriver,
     CSINode,
-    DaemonSet,
     Pod,
     PodSpec,
     Secret,
     StorageClass,
     pod_row,
 )
+from diagnostics.facts.workloads import DAEMON_SETS as DAEMON_SETS
 
 MOST_OBJECTS = 50  # of single objects that a scan asks for by name (ConfigMaps, Secrets): more is another trouble
 _PLUGINS = "/plugins/"
@@ -90,10 +90,6 @@ def _plugin_pods(snapshot: Snapshot) -> Iterable[Get | List]:
         return ()
     nodes = {pod.spec.node_name: None for pod in (pods.full if pods else ()) if pod.spec.node_name}
     return [List(None, f"spec.nodeName={node}") for node in nodes]
-
-
-def _daemon_sets(snapshot: Snapshot) -> Iterable[Get | List]:
-    return (List(),) if snapshot.scope.subject is None else ()
 
 
 def _storage_classes(snapshot: Snapshot) -> Iterable[Get | List]:
@@ -187,9 +183,6 @@ CSI_NODES: Resource[CSINode] = Resource(
 )  # fmt: skip
 PLUGIN_PODS: Resource[Pod] = Resource(
     "pods beside the pod", (k8s.PODS, k8s.VOLUMES), plural="pods", struct=Pod, row=pod_row, requests=_plugin_pods
-)
-DAEMON_SETS: Resource[DaemonSet] = Resource(
-    "daemonsets", group="apps", plural="daemonsets", struct=DaemonSet, requests=_daemon_sets
 )
 STORAGE_CLASSES: Resource[StorageClass] = Resource(
     "storageclasses", (k8s.CLAIMS,), group="storage.k8s.io", plural="storageclasses", struct=StorageClass,

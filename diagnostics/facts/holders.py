@@ -109,11 +109,15 @@ def _lockers(snapshot: Snapshot) -> Iterable[tuple[ceph.LockedImage, ceph.Locker
             yield image, locker
 
 
+# A VolumeAttachment may be of a volume that is gone; its node must not seem to be gone too because nobody asked for it.
+_OF_ALL_NODES = ("RBDImage", "VolumeAttachment")
+
+
 def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
     """All nodes where an address must be matched; else those that the pods run on, or their volumes are attached to."""
     subject, locks = snapshot.scope.subject, snapshot.seen(ceph.LOCKS)
     watched = locks is not None and any(locks.users.values())
-    if subject is None or subject.kind == "RBDImage" or watched or any(True for _ in _lockers(snapshot)):
+    if subject is None or subject.kind in _OF_ALL_NODES or watched or any(True for _ in _lockers(snapshot)):
         return (List(),)
     if subject.kind == "Node":
         return (Get(subject.name),)
@@ -131,6 +135,11 @@ def attachments_of(snapshot: Snapshot) -> tuple[Attachment, ...]:
         attachment for attachment in (attachments.full if attachments else ())
         if attachment.spec.source.persistent_volume_name in names
     )  # fmt: skip
+
+
+def _beside_pod(snapshot: Snapshot) -> Iterable[Get | List]:
+    subject = snapshot.scope.subject
+    return (List(subject.namespace),) if subject is not None and subject.kind == "Pod" and subject.namespace else ()
 
 
 def _pods_at(snapshot: Snapshot) -> Iterable[Get | List]:
@@ -213,6 +222,9 @@ CLAIM_USERS: Resource[Pod] = Resource(
     struct=Pod,
     row=pod_row,
     requests=_claim_users,
+)
+BESIDE_POD: Resource[Pod] = Resource(
+    "pods in the pod's namespace", plural="pods", struct=Pod, row=pod_row, requests=_beside_pod
 )
 LEASES: Resource[Lease] = Resource(
     "leases", (ceph.LOCKS, NODES, PODS_AT), group="coordination.k8s.io", plural="leases", struct=Lease,

@@ -9,10 +9,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from diagnostics.facts import Kind, Snapshot
 from diagnostics.facts import resources as res
-from diagnostics.facts.resources import Attachment, Claim, Deployment, Event, Pod, PodRow, Volume, Workload
+from diagnostics.facts.resources import Attachment, Claim, Deployment, Event, Pod, PodRow, ReplicaSet, Volume
 
 F = TypeVar("F", covariant=True)
-MOST_ONE_BY_ONE = 50  # objects asked for by name: for more, a list takes less
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Listing(Generic[F]):
 class Resource(Kind[Listing[F]], Generic[F]):
     """A Kubernetes resource: `requests` says what to ask, and `verbs` what that takes in RBAC.
 
+    Where the server does not serve `version`, those in `older` are asked, in that order.
     One that is `granted_by_choice` asks for metadata alone, never for content, and that it is forbidden is no blindness:
     the cluster's owner did not grant it (Secrets).
     """
@@ -81,11 +81,17 @@ class Resource(Kind[Listing[F]], Generic[F]):
     requests: Callable[[Snapshot], Iterable[Get | List]] = lambda _: (List(),)
     verbs: str = "get list"
     granted_by_choice: bool = False
+    older: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         """The API path of the group and version, without the namespace: `/api/v1`, `/apis/apps/v1`."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """That path in each version, the newest first."""
+        return (self.path, *(f"/apis/{self.group}/{version}" for version in self.older))
 
 
 def _full(snapshot: Snapshot, kind: "Resource[F]") -> Sequence[F]:
@@ -93,20 +99,21 @@ def _full(snapshot: Snapshot, kind: "Resource[F]") -> Sequence[F]:
     return listing.full if listing else ()
 
 
-def _everywhere(snapshot: Snapshot, fields: str | None = None) -> tuple[List, ...]:
+def everywhere(snapshot: Snapshot, fields: str | None = None) -> tuple[List, ...]:
+    """The lists of a scan: of its namespaces, of the whole cluster where it names none."""
     return tuple(List(ns, fields) for ns in snapshot.scope.namespaces) or (List(None, fields),)
 
 
 def _pods(snapshot: Snapshot) -> Iterable[Get | List]:
     subject = snapshot.scope.subject
     if subject is None:
-        return _everywhere(snapshot)
+        return everywhere(snapshot)
     return (Get(subject.name, subject.namespace),) if subject.kind == "Pod" else ()
 
 
 def _claims(snapshot: Snapshot) -> Iterable[Get | List]:
     if snapshot.scope.subject is None:
-        return _everywhere(snapshot)
+        return everywhere(snapshot)
     if snapshot.scope.subject.kind == "PersistentVolumeClaim":
         return (Get(snapshot.scope.subject.name, snapshot.scope.subject.namespace),)
     return {Get(claim, pod.metadata.namespace): None for pod in _full(snapshot, PODS) for claim in pod.claims}
@@ -126,30 +133,38 @@ def _volumes(snapshot: Snapshot) -> Iterable[Get | List]:
 
 def _events(snapshot: Snapshot) -> Iterable[Get | List]:
     if snapshot.scope.subject is None:
-        return _everywhere(snapshot, "type=Warning")
+        return everywhere(snapshot, "type=Warning")
     objects = [*(p.metadata for p in _full(snapshot, PODS)), *(c.metadata for c in _full(snapshot, CLAIMS))]
     return [List(meta.namespace, f"involvedObject.uid={meta.uid}") for meta in objects if meta.uid]
 
 
 def _attachments(snapshot: Snapshot) -> Iterable[Get | List]:
-    if snapshot.scope.subject is None or any(v.spec.csi for v in _full(snapshot, VOLUMES)):
+    subject = snapshot.scope.subject
+    named = subject is None or subject.kind == "VolumeAttachment"
+    if named or any(v.spec.csi for v in _full(snapshot, VOLUMES)):
         return (List(),)
     return ()
 
 
 def _deployments(snapshot: Snapshot) -> Iterable[Get | List]:
-    if snapshot.scope.subject is None:
-        return _everywhere(snapshot)
-    if snapshot.scope.subject.kind == "Deployment":
-        return (Get(snapshot.scope.subject.name, snapshot.scope.subject.namespace),)
+    subject = snapshot.scope.subject
+    if subject is None:
+        return everywhere(snapshot)
+    if subject.kind == "Deployment":
+        return (Get(subject.name, subject.namespace),)
     owners = [(r.metadata.namespace, r.metadata.controller) for r in _full(snapshot, REPLICA_SETS)]
     return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "Deployment"}
 
 
 def _replica_sets(snapshot: Snapshot) -> Iterable[Get | List]:
+    """Of a Deployment all of its namespace: only their owner says whose they are."""
+    subject = snapshot.scope.subject
+    if subject is None:
+        return everywhere(snapshot)
+    if subject.kind == "Deployment":
+        return (List(subject.namespace),)
     owners = [(p.metadata.namespace, p.metadata.controller) for p in _full(snapshot, PODS)]
-    wanted = {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
-    return wanted if len(wanted) <= MOST_ONE_BY_ONE else _everywhere(snapshot)
+    return {Get(o.name, ns): None for ns, o in owners if o is not None and o.kind == "ReplicaSet"}
 
 
 PODS: Resource[Pod] = Resource("pods", plural="pods", struct=Pod, row=res.pod_row, requests=_pods)
@@ -164,8 +179,8 @@ ATTACHMENTS: Resource[Attachment] = Resource(
     "volumeattachments", (VOLUMES,), group="storage.k8s.io", plural="volumeattachments", struct=Attachment,
     requests=_attachments,
 )  # fmt: skip
-REPLICA_SETS: Resource[Workload] = Resource(
-    "replicasets", (PODS,), group="apps", plural="replicasets", struct=Workload, requests=_replica_sets
+REPLICA_SETS: Resource[ReplicaSet] = Resource(
+    "replicasets", (PODS,), group="apps", plural="replicasets", struct=ReplicaSet, requests=_replica_sets
 )
 DEPLOYMENTS: Resource[Deployment] = Resource(
     "deployments", (REPLICA_SETS,), group="apps", plural="deployments", struct=Deployment, requests=_deployments

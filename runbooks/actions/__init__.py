@@ -13,7 +13,7 @@ from typing import Any
 from diagnostics.facts import Read
 from diagnostics.sources.ceph.rados import Rados
 from runbooks.actions.kubernetes_api import WritingApi
-from runbooks.model import Risk
+from runbooks.model import ParameterKind, Risk
 from runbooks.situation import Planned, Situation
 
 # How long, in seconds, an act on Ceph may take in all: three calls at their own time-outs and some more.
@@ -22,6 +22,10 @@ PATIENCE = 90.0
 
 class ActFailed(Exception):
     """An act was refused, or failed for certain: one sentence. Nothing was changed by it."""
+
+
+class ActStopped(Exception):
+    """A part of an act was done, and then something held it up for certain: one sentence. It may be gone on with."""
 
 
 class OutcomeUnknown(Exception):
@@ -58,11 +62,23 @@ class Clients:
 
 @dataclass(frozen=True)
 class Write:
-    """A permission that an action needs: RBAC of the remediating identity is derived from it."""
+    """A permission that an action needs: RBAC of the remediating identity is derived from it.
+
+    `kind` is that of the targets that it is used on (`Pod`); a subresource is written as RBAC does (`pods/eviction`).
+    """
 
     group: str
     resource: str
     verb: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What takes an act back: another action, and how its act follows from the one that was done. Pure."""
+
+    action: str
+    plan: Callable[[Planned], Planned]
 
 
 Arguments = Mapping[str, Any]
@@ -76,10 +92,13 @@ class Action:
     done (None: that cannot be seen), which is how an interrupted act is judged. `settles` is how long, in seconds, an
     act without an answer may still land. `dry_run` asks the API whether it would accept the act. `guards` are judged
     before every such act, whether or not a runbook names them: safety is the action's, not the YAML's.
+    `parameters` are those that `with` may give, each with its kind; `undo` is what takes the act back, or the sentence
+    why nothing can.
     """
 
     risk: Risk
-    parameters: frozenset[str]
+    parameters: Mapping[str, ParameterKind]
+    undo: Undo | str
     reads: tuple[Read[Any], ...]
     writes: tuple[Write, ...]
     plan: Callable[[Situation, Arguments], Planned]

@@ -12,7 +12,8 @@ def telling_outcome(doing: str, *, dry: bool = False, gone_is_done: bool = False
     """Translate errors of a write. `gone_is_done`: a deletion of what is not there has been done already.
 
     Raises:
-        ActFailed: the server refused, or it was only a dry run.
+        ActFailed: the server refused.
+        CouldNotLook: no answer came, to what was only a dry run.
         OutcomeUnknown: no answer came.
     """
     from runbooks.actions import ActFailed, OutcomeUnknown
@@ -24,6 +25,6 @@ def telling_outcome(doing: str, *, dry: bool = False, gone_is_done: bool = False
             return
         raise ActFailed(refusal(error, doing)) from None
     except CouldNotLook as error:
-        if dry:
-            raise ActFailed(error.reason) from None
+        if dry:  # nothing was changed, and nobody said no
+            raise
         raise OutcomeUnknown(f"{error.reason} Whether it could {doing} is not known.") from None

@@ -115,11 +115,11 @@ for _tag, (_pattern, _first, _) in _PLAIN.items():
 _PlainLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"\Z"), [""])
 
 
-def read(content: bytes, path: str) -> tuple[Node, list[Problem]]:
+def read(content: bytes, path: str, deepest: int = MAX_DEPTH) -> tuple[Node, list[Problem]]:
     """The document as nodes, with the mistakes that do not hide the rest of it. Raises UnreadableError."""
     text = _decoded(content, path)
     try:
-        _refuse_all_but_plain(text, path)
+        _refuse_all_but_plain(text, path, deepest)
         document = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -154,7 +154,7 @@ def _place(text: str, position: int) -> tuple[int, int]:
     return before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1
 
 
-def _refuse_all_but_plain(text: str, path: str) -> None:
+def _refuse_all_but_plain(text: str, path: str, deepest: int) -> None:
     """Look at the events before anything is built from them: an alias can unfold to gigabytes, a nest to no stack."""
     problems: list[Problem] = []
     depth = 0
@@ -168,11 +168,11 @@ def _refuse_all_but_plain(text: str, path: str) -> None:
             what = f"tags are not read here ({tag}); write the plain value"
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            what = f"this is nested more than {MAX_DEPTH} levels deep; no part of a runbook is"
+        if depth > deepest:
+            what = f"this is nested more than {deepest} levels deep; no part of a runbook is"
         if what and (mark := event.start_mark):
             problems.append(Problem(path, mark.line + 1, mark.column + 1, what))
-        if depth > MAX_DEPTH:
+        if depth > deepest:
             break
     if problems:
         raise UnreadableError(problems)

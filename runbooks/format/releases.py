@@ -2,7 +2,8 @@
 
 A folder that holds a `versions.lock` is a library: a runbook lies there at `<area>/<situation>/<version>.yaml`, and
 what is stable or deprecated is recorded. A preview may change until it is recorded. Nothing here writes: a release is
-added by hand, with the line that the error shows, so that the addition is seen in review.
+added by hand, with the line that the error shows, so that the addition is seen in review. A release is deprecated in
+its line too, because its file no longer changes: two spaces and `deprecated: ` with the successor's id or id@version.
 """
 
 import hashlib
@@ -18,15 +19,20 @@ LOCK = "versions.lock"
 _LEVELS_UP = 4
 _MAX_LOCK_BYTES = 4 * 1024 * 1024
 _PLACE = re.compile(r"([^/]+/[^/]+)/([^/]+)\.yaml")
-_LINE = re.compile(r"([0-9a-f]{64})  ([a-z0-9_]+/[a-z0-9_]+)@([0-9]+\.[0-9]+\.[0-9]+)")
+_ID, _VERSION = r"[a-z0-9_]+/[a-z0-9_]+", r"[0-9]+\.[0-9]+\.[0-9]+"
+_LINE = re.compile(rf"([0-9a-f]{{64}})  ({_ID})@({_VERSION})(?:  deprecated: ({_ID}(?:@{_VERSION})?))?")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One line of `versions.lock`: a release, its sha256, and where that is written."""
+    """One line of `versions.lock`: a release, its sha256, and where that is written.
+
+    `successor` is what to use instead of a deprecated one, and the place of that word.
+    """
 
     sha256: str
     line: int
+    successor: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ def _shown(path: Path) -> str:
 def read_lock(folder: Path) -> Lock:
     """Read a library's releases. A line that cannot be read is a problem, never skipped over."""
     path = _shown(folder / LOCK)
+    if not (folder / LOCK).resolve().is_relative_to(folder.resolve()):
+        what = "this link leads out of its folder and is not followed; put the file itself here"
+        return Lock(folder, {}, (Problem(path, 1, 1, what),))
     try:
         with (folder / LOCK).open("rb") as file:
             lines = file.read(_MAX_LOCK_BYTES).decode("utf-8", errors="replace").splitlines()
@@ -75,11 +84,15 @@ def read_lock(folder: Path) -> Lock:
         what = ""
         parts = _LINE.fullmatch(line)
         if parts is None:
-            what = f"{line[:100]!r} is no release; write its sha256, two spaces, and id@version"
+            what = (
+                f"{line[:100]!r} is no release; write its sha256, two spaces, and id@version; for a deprecated one, two "
+                "spaces more, and deprecated: its successor"
+            )
         elif (name := f"{parts[2]}@{parts[3]}") in releases:
             what = f"{name} is already in line {releases[name].line}; keep the line whose sha256 was released"
         else:
-            releases[name] = Recorded(parts[1], number)
+            successor = Node(path, number, parts.start(4) + 1, parts[4]) if parts[4] else None
+            releases[name] = Recorded(parts[1], number, successor)
             place = (parts[2], semver(parts[3]))
             if order and place < order[-1]:
                 what = f"{name} is out of order; sort the lines by id, then by version"

@@ -8,33 +8,40 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 from pydantic import ValidationError
 
+from runbooks.format import arguments
+from runbooks.format.arguments import Declared
 from runbooks.format.marks import Node, Problem
 from runbooks.format.short_forms import GUARD_LISTS
 from runbooks.format.wording import instead
-from runbooks.model import PLACEHOLDER, STEP_KINDS, Parameter, Risk, Vocabulary
+from runbooks.model import OBJECT_KINDS, PLACEHOLDER, STEP_KINDS, Parameter, ParameterKind, Risk, Vocabulary
 from runbooks.parameters import reason_against
 
-_BELONGS = {
+BELONGS: Mapping[str, tuple[str, ...]] = {
     "becomes": ("check",),
     "within": ("prove", "wait"),
-    "with": ("act",),
+    "with": ("act", "attest"),
     "risk": ("act", "manual"),
     "require": ("act", "manual"),
-    "verify": ("act",),
+    "verify": ("act", "manual"),
     "undo": ("act",),
     "because": ("act", "manual"),
     "timeout": ("act",),
+    "on_failure": ("act", "manual", "prove", "wait"),
     "otherwise": ("wait",),
 }
-_DUE = {
+"""The kinds of steps that each of these fields belongs to; what is not here belongs to all."""
+DUE: Mapping[str, Mapping[str, str]] = {
     "check": {"becomes": "found or ok"},
     "wait": {"within": "how long to wait, as 3m"},
     "act": {
         "verify": "the guard or the check that proves it was done",
         "undo": "the action that takes it back, or none together with because",
     },
+    "attest": {"with": 'what it is about, as {node: "{{node}}"}'},
 }
-_Declared = Mapping[str, Parameter | None]
+"""The fields that a kind of step must have, each with what to write."""
+ATTESTED: Mapping[str, Mapping[str, ParameterKind]] = {"node_is_off": {"node": "node"}}
+"""What each attestation must be told, by kind."""
 _LIFTS_A_FENCE = ("unfence", "untaint")
 
 
@@ -51,6 +58,7 @@ def judge(root: Node, words: Vocabulary) -> Iterator[Problem]:
     yield from _repeated(steps.items)
     for step in steps.items:
         yield from _step(step, words, declared, frozenset())
+    yield from _on_failure(root)
 
 
 def all_steps(root: Node) -> Iterator[Node]:
@@ -100,6 +108,9 @@ def _parameter(node: Node, parameter: Parameter) -> Iterator[Problem]:
         yield node.at("kind").problem("an enum needs its values; add values: [one, other]")
     elif parameter.kind != "enum" and parameter.values:
         yield node.key("values").problem(f"only an enum has values, and this is a {parameter.kind}; leave them out")
+    elif parameter.default is not None and parameter.kind in OBJECT_KINDS:
+        what = f"a {parameter.kind} is named by whoever runs this, never by a default; leave default out"
+        yield node.key("default").problem(what)
     elif parameter.default is not None and (reason := reason_against(parameter, parameter.default)):
         yield node.at("default").problem(reason)
 
@@ -116,16 +127,17 @@ def _repeated(steps: Sequence[Node]) -> Iterator[Problem]:
         first.setdefault(node.text, node)
 
 
-def _step(step: Node, words: Vocabulary, declared: _Declared, given: Set[str]) -> Iterator[Problem]:
+def _step(step: Node, words: Vocabulary, declared: Declared, given: Set[str]) -> Iterator[Problem]:
     """`given` is what the step around this one has made sure of."""
     if not step.fields:
         return
     given = given | {name.text for name in step.at("given").items}
     missing = {name for name, parameter in declared.items() if parameter and parameter.may_be_missing} - given
     yield from _kind(step)
-    yield from _names(step, words)
+    yield from _names(step, words, declared)
     yield from _given(step, declared)
-    yield from _act(step, words, missing)
+    yield from _act(step, words, declared, missing)
+    yield from _attest(step, declared, missing)
     yield from _wait(step, declared, missing)
     otherwise = step.at("otherwise")
     if not otherwise.fields:
@@ -134,6 +146,10 @@ def _step(step: Node, words: Vocabulary, declared: _Declared, given: Set[str]) -
         yield otherwise.problem("only an act may follow a wait in vain; write act, or make it a step of its own")
     if otherwise.key("id").value == "id":
         yield otherwise.key("id").problem("an otherwise goes by the id of its step; leave this id out")
+    act = otherwise.at("act")
+    if act.text and lifts_a_fence(act.text, words):
+        what = f"'{act.text}' lets the old writer resume, so it never follows a wait in vain; make it a step of its own"
+        yield act.problem(what)
     yield from _step(otherwise, words, declared, given)
 
 
@@ -147,19 +163,22 @@ def _kind(step: Node) -> Iterator[Problem]:
         yield max((step.key(kind) for kind in kinds), key=lambda key: (key.line, key.column)).problem(what)
         return
     kind = kinds[0]
-    for field, belongs in _BELONGS.items():
+    for field, belongs in BELONGS.items():
         if field in step.fields and kind not in belongs:
             what = f"'{field}' belongs to {' and '.join(belongs)}, not to {kind}; leave it out"
             yield step.key(field).problem(what)
-    for field, hint in _DUE.get(kind, {}).items():
+    for field, hint in DUE.get(kind, {}).items():
         if field not in step.fields:
             yield step.key(kind).problem(f"'{kind}' needs '{field}'; add {field}: {hint}")
     undo = step.at("undo")
     if kind == "act" and undo.text == "none" and "because" not in step.fields:
         yield undo.problem("'undo: none' needs its reason; add because: why this cannot or must not be taken back")
+    if kind == "manual" and "replacement" in step.at("verify").fields:
+        what = "a replacement follows an act that deletes a pod, and this is manual; verify it by a guard or a check"
+        yield step.at("verify").key("replacement").problem(what)
 
 
-def _names(step: Node, words: Vocabulary) -> Iterator[Problem]:
+def _names(step: Node, words: Vocabulary, declared: Declared) -> Iterator[Problem]:
     for check in (step.at("check"), step.at("verify").at("check")):
         if check.text and check.text not in words.checks:
             yield check.problem(f"unknown check '{check.text}'; {instead(check.text, words.checks)}")
@@ -174,9 +193,10 @@ def _names(step: Node, words: Vocabulary) -> Iterator[Problem]:
         for argument in set(call.at("args").fields) - taken:
             what = f"the guard '{name.text}' has no argument '{argument}'; {instead(argument, taken)}"
             yield call.at("args").key(argument).problem(what)
+        yield from arguments.judge_guard(call.at("args"), name.text, words.guard_kinds.get(name.text, {}), declared)
 
 
-def _given(step: Node, declared: _Declared) -> Iterator[Problem]:
+def _given(step: Node, declared: Declared) -> Iterator[Problem]:
     for name in step.at("given").items:
         parameter = declared.get(name.text)
         if name.text and name.text not in declared:
@@ -185,11 +205,11 @@ def _given(step: Node, declared: _Declared) -> Iterator[Problem]:
             yield name.problem(f"'{name.text}' always has a value; leave it out of given, or make it optional")
 
 
-def _act(step: Node, words: Vocabulary, missing: Set[str]) -> Iterator[Problem]:
+def _act(step: Node, words: Vocabulary, declared: Declared, missing: Set[str]) -> Iterator[Problem]:
     act = step.at("act")
     undo = step.at("undo")
     if undo.text and undo.text != "none":
-        yield from _undo(undo, words)
+        yield from _undo(undo, act.text, words)
     if not act.text:
         return
     if act.text not in words.actions:
@@ -201,32 +221,73 @@ def _act(step: Node, words: Vocabulary, missing: Set[str]) -> Iterator[Problem]:
         what = f"the risk of '{act.text}' is {action.risk}, and a runbook may only raise it; leave risk out"
         yield risk.problem(what)
     told = step.at("with")
-    for name, value in told.fields.items():
+    for name in told.fields:
         if name not in action.parameters:
             what = f"the action '{act.text}' has no parameter '{name}'; {instead(name, action.parameters)}"
             yield told.key(name).problem(what)
+    yield from _told(told, act, action.required, missing)
+    yield from arguments.judge(told, act.text, action.kinds, declared)
+
+
+def _attest(step: Node, declared: Declared, missing: Set[str]) -> Iterator[Problem]:
+    attest, told = step.at("attest"), step.at("with")
+    kinds = ATTESTED.get(attest.text)
+    if kinds is None or "with" not in step.fields:
+        return
+    for name in told.fields:
+        if name not in kinds:
+            what = f"the attestation '{attest.text}' has no parameter '{name}'; {instead(name, kinds)}"
+            yield told.key(name).problem(what)
+    yield from _told(told, attest, kinds.keys(), missing)
+    yield from arguments.judge(told, attest.text, kinds, declared)
+
+
+def _told(told: Node, taker: Node, required: Set[str], missing: Set[str]) -> Iterator[Problem]:
+    """What must be told is there, and always has a value."""
+    for name in sorted(required):
+        value = told.at(name)
         whole = PLACEHOLDER.fullmatch(value.text)
-        if name in action.required and whole and whole[1] in missing:
+        if name not in told.fields:
+            yield taker.problem(f"'{taker.text}' needs '{name}'; add it under with")
+        elif whole and whole[1] in missing:
             what = (
-                f"'{act.text}' cannot do without '{name}', but the parameter '{whole[1]}' is optional; "
+                f"'{taker.text}' cannot do without '{name}', but the parameter '{whole[1]}' is optional; "
                 f"add given: [{whole[1]}], so that the step is skipped without it"
             )
             yield value.problem(what)
-    for name in sorted(action.required - set(told.fields)):
-        yield act.problem(f"'{act.text}' needs '{name}'; add it under with")
 
 
-def _undo(undo: Node, words: Vocabulary) -> Iterator[Problem]:
-    action = words.actions.get(undo.text)
-    name = undo.text.rpartition(".")[2]
-    if any(word in name for word in _LIFTS_A_FENCE) or (action and action.lifts_fence):
+def _undo(undo: Node, act: str, words: Vocabulary) -> Iterator[Problem]:
+    action = words.actions.get(act)
+    if lifts_a_fence(undo.text, words):
         what = f"'{undo.text}' lets the old writer resume, so it is never an undo; write undo: none and because"
         yield undo.problem(what)
-    elif action is None:
+    elif undo.text not in words.actions:
         yield undo.problem(f"unknown action '{undo.text}'; {instead(undo.text, {*words.actions, 'none'})}")
+    elif action and action.undone_by is None:
+        yield undo.problem(f"the action '{act}' cannot be taken back; write undo: none and because")
+    elif action and action.undone_by != undo.text:
+        what = f"the action '{act}' is taken back by '{action.undone_by}', not by '{undo.text}'"
+        yield undo.problem(f"{what}; write undo: {action.undone_by}, or none and because")
 
 
-def _wait(step: Node, declared: _Declared, missing: Set[str]) -> Iterator[Problem]:
+def lifts_a_fence(action: str, words: Vocabulary) -> bool:
+    """Whether an action lets a writer that was shut out resume, by what it says or by its name."""
+    known = words.actions.get(action)
+    return any(word in action.rpartition(".")[2] for word in _LIFTS_A_FENCE) or bool(known and known.lifts_fence)
+
+
+def _on_failure(root: Node) -> Iterator[Problem]:
+    """What is to be undone must be there: an act, until then, that can be taken back."""
+    undoable = False
+    for step in all_steps(root):
+        undoable = undoable or step.at("undo").text not in ("", "none")
+        if step.at("on_failure").text == "undo" and not undoable:
+            what = "no act until here can be taken back, so there is nothing to undo; write on_failure: stop or ask"
+            yield step.at("on_failure").problem(what)
+
+
+def _wait(step: Node, declared: Declared, missing: Set[str]) -> Iterator[Problem]:
     wait = step.at("wait")
     if wait.value == {} or len(wait.fields) > 1:
         yield wait.problem("a step waits for one thing; write one parameter and its state, as {pod: Running}")

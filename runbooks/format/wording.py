@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from runbooks.format.marks import Node, Problem
 from runbooks.model import CheckBecomes, Parameter, Replacement, Runbook, Step
 
-_SHOWN = 20
+_SHOWN = 24
 _FIELDS_BY_PLACE: Mapping[str, type[BaseModel]] = {"<check>": CheckBecomes, "<replacement>": Replacement}
 _GUARDS = ("when", "require", "prove", "verify")
 _HINTS = {

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import create_engine, select
 
 from bot import schedule as module
-from bot.schedule import GRACE, Schedule, trigger
+from bot.crontab import trigger
+from bot.schedule import GRACE, Schedule
 from bot.settings import ClusterSettings, ScheduleSettings, Settings, SettingsError
 from bot.store import State, open_state
 from bot.store.reports import Reports
@@ -83,7 +84,7 @@ def fires(cron: str, begin: datetime, end: datetime, timezone: str = "UTC") -> l
 )  # fmt: skip
 def test_days_of_the_week_are_crontabs(days: str, names: str) -> None:
     monday = datetime(2026, 3, 2, tzinfo=UTC)
-    made = trigger("morning", ScheduleSettings(cron=f"0 8 * * {days}"))
+    made = trigger("schedules.morning", f"0 8 * * {days}", "UTC")
     week = [monday + timedelta(days=day) for day in range(7)]
     met = [day for day in week if made.get_next_fire_time(None, day) == day + timedelta(hours=8)]
     assert " ".join(f"{day:%a}" for day in met) == names
@@ -98,7 +99,7 @@ def test_days_of_the_week_are_crontabs(days: str, names: str) -> None:
     ],
 )  # fmt: skip
 def test_the_other_fields_are_crontabs(cron: str, first: str) -> None:
-    made = trigger("morning", ScheduleSettings(cron=cron))
+    made = trigger("schedules.morning", cron, "UTC")
     assert made.get_next_fire_time(None, WEDNESDAY).isoformat()[:16] == first
 
 
@@ -118,7 +119,7 @@ def test_the_other_fields_are_crontabs(cron: str, first: str) -> None:
 )  # fmt: skip
 def test_a_cron_that_means_nothing_names_the_schedule_and_the_next_move(cron: str, says: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        trigger("morning", ScheduleSettings(cron=cron))
+        trigger("schedules.morning", cron, "UTC")
     assert str(refused.value).startswith("schedules.morning.cron: ")
     assert says in str(refused.value)
     assert "; " in str(refused.value)

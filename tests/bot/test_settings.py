@@ -6,8 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from bot import rereading as reading_anew
 from bot import settings
-from bot.settings import PersonSettings, Rereading, Settings, SettingsError
+from bot.rereading import Rereading
+from bot.settings import PersonSettings, Settings, SettingsError
 from bot.slack.desk import Desk
 
 
@@ -203,7 +205,7 @@ def test_a_file_that_did_not_change_is_not_read_again(mounted: Path, monkeypatch
         read.append(path)
         return real(path)
 
-    monkeypatch.setattr(settings, "load", load)
+    monkeypatch.setattr(reading_anew, "load", load)
     assert [roles(now) for _ in range(5)] == [("approver",)] * 5
     assert len(read) == 1
 
@@ -236,11 +238,11 @@ def test_a_file_that_is_being_written_is_not_believed_yet(mounted: Path, monkeyp
     assert roles(now) == ("approver",)
 
     def half_written(path: str | None) -> Settings:
-        monkeypatch.setattr(settings, "load", real)
+        monkeypatch.setattr(reading_anew, "load", real)
         mount(mounted, APPROVER)
         return Settings()
 
-    monkeypatch.setattr(settings, "load", half_written)
+    monkeypatch.setattr(reading_anew, "load", half_written)
     mount(mounted, VIEWER)
     assert roles(now) == ("approver",)
     mount(mounted, VIEWER)
@@ -266,7 +268,7 @@ def test_a_file_that_is_written_in_place_counts_once_it_has_stood_still(tmp_path
     assert roles(now) == ("approver",)
     file.write_text(VIEWER)  # perhaps more of it is to come
     assert roles(now) == ("approver",)
-    long_ago = file.stat().st_mtime - settings.STEADY - 1
+    long_ago = file.stat().st_mtime - reading_anew.STEADY - 1
     os.utime(file, (long_ago, long_ago))
     assert roles(now) == ("viewer",)
 

@@ -1,15 +1,18 @@
 """Who somebody is, what they may do, and which addresses and identities a cluster gets."""
 
+import asyncio
 import os
 import pwd
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from bot import wiring
 from bot.settings import CephSettings, ClusterSettings, KubernetesSettings, PersonSettings, Settings, load
-from diagnostics.sources.kubernetes.api import Access
+from diagnostics.model import Subject
+from diagnostics.sources.kubernetes.api import Access, Api
 
 NAMES = ("SUDO_USER", "LOGNAME", "USER")
 
@@ -162,3 +165,79 @@ def test_pools_on_the_command_line_go_before_those_of_the_configuration(tmp_path
     own = settings(None, CephSettings(conf=str(tmp_path / "conf"), pools=("a", "b")))
     assert wiring.target(own).pools == ("a", "b")
     assert wiring.target(own, pools=("c",)).pools == ("c",)
+
+
+# Who acts in Kubernetes.
+
+
+def who_acts(requester: str, template: str | None, **people: PersonSettings) -> str | None:
+    kubernetes = KubernetesSettings(impersonate=template)
+    named = {name.replace("_", ":", 1): words for name, words in people.items()}
+    made = Settings(clusters={"prod": ClusterSettings(kubernetes=kubernetes)}, people=named)
+    return wiring.target(made).kubernetes_user(requester)
+
+
+def test_the_writing_identity_acts_as_itself_where_nothing_is_said() -> None:
+    named = PersonSettings(roles=("responder",), kubernetes_user="alice@corp.example")
+    assert who_acts("cli:alice", None, cli_alice=named) is None
+
+
+def test_acts_are_done_as_the_person_who_asked_by_the_template() -> None:
+    assert who_acts("cli:alice", "{login}@example.com") == "alice@example.com"
+    assert who_acts("U024BE7LH", "slack:{id}") == "slack:U024BE7LH"
+    assert who_acts("cli:alice", "unstick") == "unstick"
+
+
+def test_a_persons_own_kubernetes_user_goes_before_the_template() -> None:
+    named = PersonSettings(roles=("responder",), kubernetes_user="alice@corp.example")
+    assert who_acts("cli:alice", "{login}@example.com", cli_alice=named) == "alice@corp.example"
+    plain = PersonSettings(roles=("responder",))
+    assert who_acts("cli:alice", "{login}@example.com", cli_alice=plain) == "alice@example.com"
+
+
+def test_a_login_that_looks_like_a_template_is_taken_as_it_is() -> None:
+    """What somebody is called must never be filled in once more: it would be somebody else's name."""
+    assert who_acts("cli:{id}", "{login}@example.com") == "{id}@example.com"
+    assert who_acts("cli:{login}", "{id}") == "cli:{login}"
+
+
+async def test_every_request_of_the_writing_client_names_the_person_and_none_of_the_reading_one_does(
+    tmp_path: Path,
+) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        line, *headers = head.splitlines()
+        named = dict(header.split(": ", 1) for header in headers if ": " in header)
+        named = {name.lower(): value for name, value in named.items()}
+        await reader.readexactly(int(named.get("content-length", 0)))
+        seen.append((line.split()[0], named.get("impersonate-user")))
+        body = b'{"kind": "Status", "status": {"allowed": true}}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n")
+        writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        config = tmp_path / "config"
+        config.write_text(yaml.safe_dump({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        }))  # fmt: skip
+        kubernetes = KubernetesSettings(kubeconfig=str(config), impersonate="{login}@example.com")
+        made = wiring.target(settings(kubernetes))
+        node = Subject("Node", None, "node1", "uid")
+        async with made.clients("cli:alice") as clients:
+            assert await clients.api().permitted("", "nodes", "patch", None, "node1")
+            await clients.api().patch(node, {"spec": {"unschedulable": True}}, dry_run=True)
+            await clients.api().delete(node, grace_seconds=None, dry_run=False)
+        assert {who for _, who in seen} == {"alice@example.com"}
+        assert [verb for verb, _ in seen] == ["POST", "PATCH", "DELETE"]
+        seen.clear()
+        async with Api(Access(str(config))) as reading:
+            await reading.get("/version")
+        assert [who for _, who in seen] == [None]

@@ -1,129 +1,14 @@
-"""A world that was written down: Kubernetes objects as the API gives them, Ceph facts as they were read, and gaps.
+"""Looks at recorded worlds, as tests take them: the reader itself is `diagnostics.sources.recorded`."""
 
-It is read through `gather`, by the requests that each kind declares, so that a recorded case fails when those are wrong.
-A kind of Kubernetes object that a world does not mention has no objects; a gap is stated under `unseen`.
-"""
-
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-import yaml
-
 from diagnostics import chain
-from diagnostics.facts import Kind, NotSeen, Read, Snapshot
-from diagnostics.facts.ceph import (
-    FEATURES,
-    LOCKS,
-    OSDMAP,
-    PLACEMENTS,
-    SESSIONS,
-    STATUS,
-    ClusterStatus,
-    ImageFeatures,
-    Locks,
-    OsdMap,
-    Placements,
-    Sessions,
-    Sighting,
-    VolumeWatchers,
-)
-from diagnostics.facts.holders import WATCHERS
-from diagnostics.facts.kubernetes import Get, List, Listing, Resource
-from diagnostics.model import Scope
+from diagnostics.facts import Read, Snapshot
 from diagnostics.scan import gather
-from diagnostics.sources import CouldNotLook
+from diagnostics.sources.recorded import Gap, Json, Recording, World, but, load
 
-Json = dict[str, Any]
-_CEPH = {
-    LOCKS.name: Locks, SESSIONS.name: Sessions, OSDMAP.name: OsdMap, STATUS.name: ClusterStatus,
-    WATCHERS.name: VolumeWatchers, FEATURES.name: ImageFeatures, PLACEMENTS.name: Placements,
-}  # fmt: skip
-_EMPTY_WHERE_UNTOLD = (WATCHERS.name, FEATURES.name, PLACEMENTS.name)
-
-
-class Gap(msgspec.Struct, forbid_unknown_fields=True):
-    """Why something cannot be read. `configured` is False where there is nothing to look at."""
-
-    reason: str
-    configured: bool = True
-
-
-class World(msgspec.Struct, forbid_unknown_fields=True):
-    """What there is. `kubernetes` holds objects by plural, `ceph` and `unseen` are by the names of kinds.
-
-    `why` says in a sentence what the world is about, for its reader.
-    """
-
-    why: str
-    taken_at: datetime
-    kubernetes: dict[str, list[Json]] = {}
-    ceph: dict[str, Json] = {}
-    unseen: dict[str, Gap] = {}
-    sightings: tuple[Sighting, ...] = ()
-    scope: Scope = Scope("recorded")
-
-
-def load(path: Path) -> World:
-    """Read a world from YAML."""
-    return msgspec.convert(yaml.load(path.read_text(), yaml.CSafeLoader), World)
-
-
-def but(world: World, **changes: Any) -> World:
-    """A deep copy of a world with other fields."""
-    return msgspec.structs.replace(copy.deepcopy(world), **changes)
-
-
-class Recording:
-    """A source that reads a world. `asked` lists the kinds that it was asked for."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.asked: list[str] = []
-
-    def provides(self, kind: Kind[Any]) -> bool:
-        return isinstance(kind, Resource) or (kind.name in _CEPH and bool(self.world.ceph or self._gap(kind)))
-
-    def _gap(self, kind: Kind[Any]) -> Gap | None:
-        plural = kind.plural if isinstance(kind, Resource) else ""
-        return self.world.unseen.get(kind.name) or self.world.unseen.get(plural)
-
-    async def fetch(self, kind: Kind[Any], earlier: Snapshot, keep: Callable[[Any], bool] | None = None) -> Any:
-        self.asked.append(kind.name)
-        if gap := self._gap(kind):
-            raise CouldNotLook(gap.reason, configured=gap.configured)
-        if not isinstance(kind, Resource):
-            told = self.world.ceph.get(kind.name, {} if kind.name in _EMPTY_WHERE_UNTOLD else None)
-            if told is None:
-                raise CouldNotLook(f"{kind.name} is not recorded in this world")
-            return msgspec.convert(told, _CEPH[kind.name], strict=False)
-        requests = list(kind.requests(earlier))
-        for needed in kind.after if not requests else ():  # as the real source: nothing to ask may be blindness too
-            if isinstance(unseen := earlier[needed], NotSeen):
-                raise CouldNotLook(unseen.reason, configured=unseen.configured)
-        found = [item for request in requests for item in self._matching(kind, request)]
-        objects = [msgspec.convert(item, kind.struct, strict=False) for item in found]
-        full = tuple(item for item in objects if keep is None or keep(item))
-        return Listing(full, tuple(kind.row(item) for item in objects) if kind.row else (), len(objects))
-
-    def _matching(self, kind: Resource[Any], request: Get | List) -> Sequence[Json]:
-        items = self.world.kubernetes.get(kind.plural, [])
-        if request.namespace:
-            items = [item for item in items if item["metadata"].get("namespace") == request.namespace]
-        if isinstance(request, Get):
-            return [item for item in items if item["metadata"]["name"] == request.name]
-        path, _, value = (request.fields or "").partition("=")
-        return [item for item in items if not path or _field(item, path.split(".")) == value]
-
-
-def _field(item: Mapping[str, Any], path: Sequence[str]) -> Any:
-    found: Any = item
-    for name in path:
-        found = (found or {}).get(name)
-    return found or ""
+__all__ = ["Gap", "Json", "Recording", "World", "but", "load", "look"]
 
 
 async def look(world: World, reads: Sequence[Read[Any]] = chain.READS) -> Snapshot:

@@ -23,7 +23,8 @@ INCIDENT = load(Path(__file__).parent / "incident.yaml")
 NOW = datetime(2026, 3, 14, 9, 30, tzinfo=UTC)
 SCOPE = Scope("c")
 FINDING_IT = {
-    "ceph/locks_blocking_pods", "ceph/locks_stale", "storage/mounts_failing", "storage/pods_stuck_creating",
+    "ceph/locks_blocking_pods", "ceph/locks_stale", "nodes/not_ready", "storage/mounts_failing",
+    "storage/pods_stuck_creating",
 }  # fmt: skip
 # The recorded incident has no `ceph status`: whoever needs it could not look.
 NOT_RECORDED = {
@@ -223,9 +224,9 @@ async def test_a_scan_of_the_incident_finds_it_in_every_check_and_counts_what_it
     assert {per[check] for check in per.keys() - FINDING_IT - NOT_RECORDED} == {Status.OK}
     assert {per[check] for check in NOT_RECORDED} == {Status.UNKNOWN}
     assert {finding.root and finding.root.name for finding in report.findings} == {"node1"}
-    assert {finding.cause for finding in report.findings} == {"rbd-image-locked"}
-    assert report.findings[0].severity is Severity.CRITICAL
-    assert [f.severity for f in report.findings[1:]] == [Severity.WARNING] * 3
+    assert {finding.cause for finding in report.findings} == {"rbd-image-locked", None}
+    assert [f.subject for f in report.findings if f.cause is None] == [NODE], "that it is not Ready is told by itself"
+    assert [f.severity for f in report.findings] == [*[Severity.CRITICAL] * 2, *[Severity.WARNING] * 3]
     assert (report.scanned["pods"], report.scanned["events"], report.scanned["rbd images"]) == (1, 2, 3)
     assert [s.first_seen for s in report.sightings] == [NOW - timedelta(minutes=1)]
     assert (report.taken_at, report.snapshot.cluster) == (NOW, "c")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.diagnose import library
 from bot.rbac import read_rules, write_rules
 from bot.serve import LAST_ACT, LAST_WORDS
 from bot.settings import load
@@ -19,6 +20,20 @@ from tests.lab.objects import Object
 pytestmark = pytest.mark.real  # the engine is fetched by `make test-real`
 
 LEAST: Object = {"image": {"repository": "registry.example/unstick"}, "slack": {"existingSecret": "slack-tokens"}}
+RUNBOOK = """\
+id: shop/look_at_locks
+version: 1.0.0
+status: stable
+title: Look at the locks
+meaning: Looks, and changes nothing.
+impact: None.
+owner: shop on-call
+changelog: First release.
+parameters: {image: rbd_image}
+steps:
+  - {id: look, check: ceph/locks_stale, becomes: found}
+  - {id: say, note: "look at {{image}}"}
+"""
 CEPH = {"conf": "/etc/ceph/ceph.conf", "user": "client.unstick"}
 KUBECONFIG = "/etc/unstick-remediate/kubeconfig"
 REMEDIATES = {
@@ -108,6 +123,16 @@ def test_the_role_to_remediate_has_the_declared_verbs_and_is_bound_to_nobody() -
     assert release.one("ClusterRole", ":read")["rules"] == read_rules()
     assert release.one("ClusterRoleBinding")["roleRef"]["name"].endswith(":read")
     assert f"Bind the ClusterRole {role['metadata']['name']} to that user" in release.notes
+
+
+def test_the_role_to_remediate_may_impersonate_where_that_is_wished_and_those_alone_who_are_named() -> None:
+    rule: Object = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
+    anyone = rendered(remediate={"createRole": True, "impersonate": True}).one("ClusterRole", ":remediate")
+    assert anyone["rules"] == [*write_rules(), rule]
+    named = rendered(remediate={"createRole": True, "impersonate": ["alice@example.com"]})
+    assert named.one("ClusterRole", ":remediate")["rules"][-1] == {**rule, "resourceNames": ["alice@example.com"]}
+    assert named.one("ClusterRole", ":read")["rules"] == read_rules()
+    assert "remediate.createRole makes: set that too" in refusal({**LEAST, "remediate": {"impersonate": True}})
 
 
 def test_releases_of_one_name_in_two_namespaces_share_no_cluster_role() -> None:
@@ -211,6 +236,38 @@ def test_a_changed_config_restarts_the_pod_and_the_same_one_does_not(least: Rele
     assert checksum(rendered(config={"unknown_people": "nobody"})) != checksum(least)
 
 
+def test_runbooks_of_ones_own_are_mounted_read_only_and_read_by_unstick(tmp_path: Path) -> None:
+    config = {"runbooks": ["/opt/runbooks"], "pins": {"shop/look_at_locks": "1.0.0"}}
+    release = rendered(runbooks={"look.yaml": RUNBOOK}, config=config)
+    assert mounts(release)["/etc/unstick-runbooks"] == {"configMap": {"name": "unstick-runbooks"}, "readOnly": True}
+    file = tmp_path / "unstick.yaml"
+    file.write_text(release.one("ConfigMap", "unstick")["data"]["unstick.yaml"])
+    settings = load(str(file))
+    assert settings.runbooks == ("/opt/runbooks", "/etc/unstick-runbooks")
+    told = release.one("ConfigMap", "-runbooks")["data"]
+    mounted = tmp_path / "mounted" / "..data"
+    mounted.mkdir(parents=True)
+    for name, text in told.items():
+        (mounted / name).write_text(text)
+        (mounted.parent / name).symlink_to(f"..data/{name}")
+    books = library(settings.model_copy(update={"runbooks": (str(mounted.parent),)}))
+    assert books.find("shop/look_at_locks").title == "Look at the locks"
+
+
+def test_without_runbooks_of_ones_own_the_config_names_no_folder(least: Release) -> None:
+    assert "runbooks" not in least.one("ConfigMap")["data"]["unstick.yaml"]
+
+
+def test_a_changed_runbook_restarts_the_pod() -> None:
+    def checksum(text: str) -> str:
+        release = rendered(runbooks={"look.yaml": text})
+        found: str = release.one("Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/runbooks"]
+        return found
+
+    assert checksum(RUNBOOK) == checksum(RUNBOOK)
+    assert checksum(RUNBOOK) != checksum(RUNBOOK.replace("1.0.0", "1.0.1"))
+
+
 def test_ceph_is_mounted_read_only_from_the_secret() -> None:
     release = rendered(ceph={"existingSecret": "ceph-reader"}, config={"clusters": {"prod": {"ceph": CEPH}}})
     secret = {"secretName": "ceph-reader", "defaultMode": 0o440}
@@ -241,6 +298,15 @@ def test_the_state_may_lie_in_a_claim_of_ones_own_or_end_with_the_pod(persistenc
     assert ("WARNING: persistence is off" in release.notes) is ("enabled" in persistence)
 
 
+def test_the_password_of_a_database_server_comes_from_the_secret_alone(least: Release) -> None:
+    on_server = {"state": "postgresql://unstick@db.example/unstick"}
+    release = rendered(database={"existingSecret": "database"}, config=on_server, persistence={"enabled": False})
+    given = {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "database", "key": "PGPASSWORD"}}}
+    assert given in container(release)["env"]
+    assert "WARNING" not in release.notes
+    assert "PGPASSWORD" not in str(least.objects)
+
+
 def test_the_claim_outlives_the_release_and_asks_for_what_the_values_say() -> None:
     claim = rendered(persistence={"size": "5Gi", "storageClass": "local"}).one("PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -261,14 +327,16 @@ def test_the_notes_say_what_is_missing_and_what_comes_next(least: Release) -> No
 SENTENCES = [
     ({"image": {}}, "image.repository is not set"),
     ({"slack": {}}, "slack.existingSecret is not set"),
-    ({"replicas": 2}, "replicas is 2: Unstick keeps its state in SQLite"),
+    ({"replicas": 2}, "replicas is 2: one pod alone does the work"),
     ({"config": {"slack": {"channel": "xoxb-" + "1"}}}, "holds a Slack token or a password"),
     ({"config": {"runbooks": ["xapp-" + "1"]}}, "holds a Slack token or a password"),
+    ({"runbooks": {"a.yaml": "note: xoxb-" + "1"}}, "runbooks holds a Slack token or a password"),
     ({"config": {"state": "postgresql://me:hush@db/unstick"}}, "holds a Slack token or a password"),
     (
         {"config": {"clusters": {"prod": {"ceph": CEPH}}}},
         "clusters.prod names a Ceph, but ceph.existingSecret is not set",
     ),
+    ({"database": {"existingSecret": "database"}}, "config names none: set `state: postgresql://"),
     ({"ceph": {"existingSecret": "ceph"}}, "config does not use it: set `ceph:"),
     ({"remediate": {"enabled": True}, "config": REMEDIATES["config"]}, "needs remediate.kubeconfigSecret"),
     ({"remediate": REMEDIATES["remediate"]}, f"set `kubernetes: {{remediate_kubeconfig: {KUBECONFIG}}}`"),
@@ -309,6 +377,10 @@ def test_a_databases_address_without_a_password_is_let_through() -> None:
         ({"config": {"clusters": {"prod": {"cehp": CEPH}}}}, "cehp"),
         ({"config": {"slack": {"bot_token": "xoxb"}}}, "bot_token"),
         ({"tolerations": {"key": "x"}}, "/tolerations"),
+        ({"runbooks": {"look.txt": "x"}}, "look.txt"),
+        ({"runbooks": {"../look.yaml": "x"}}, "look.yaml"),
+        ({"runbooks": {"look.yaml": {"id": "x"}}}, "look.yaml"),
+        ({"config": {"pins": {"ceph/stale_rbd_lock": 1}}}, "pins"),
     ],
     ids=str,
 )

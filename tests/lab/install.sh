@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what `make test-real` needs and this machine lacks: a Ceph to start, its bindings and commands, a compiler for
-# bindsrc.c; and builds Kubernetes. It does nothing, quickly, where all is there. Needs root only to install.
+# bindsrc.c, PostgreSQL's server; and builds Kubernetes. It does nothing, quickly, where all is there. Needs root only to install.
 #
 # CEPH_CONF given: no daemons are installed. KUBECONFIG or KUBEBUILDER_ASSETS given: Kubernetes is not built.
 set -eu
@@ -25,6 +25,7 @@ need ceph-common command -v rbd
 need python3-rados /usr/bin/python3 -c 'import rados'
 need python3-rbd /usr/bin/python3 -c 'import rbd'
 need python3-venv /usr/bin/python3 -c 'import ensurepip'
+need postgresql sh -c 'command -v postgres || ls /usr/lib/postgresql/*/bin/postgres'
 if [ -z "${CEPH_CONF:-}" ]; then
     need ceph-mon command -v ceph-mon
     need ceph-osd command -v ceph-osd
@@ -45,6 +46,16 @@ if [ -n "$missing" ]; then
         exit 1
     fi
     echo "installing:$missing" >&2
+    case $missing in
+    *' postgresql'*)
+        # The tests start a server of their own: the package shall make and start none that nobody asked for. Where
+        # somebody has said already what it shall do, that stays.
+        if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+            mkdir -p /etc/postgresql-common
+            echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+        fi
+        ;;
+    esac
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq -o DPkg::Lock::Timeout=300 update
     # shellcheck disable=SC2086 # a list of packages

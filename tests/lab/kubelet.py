@@ -7,6 +7,7 @@ and it leaves attaching to itself, as they did, so that no controller speaks of 
 """
 
 import threading
+from datetime import timedelta
 from types import TracebackType
 
 from tests.lab.ceph import Ceph
@@ -50,12 +51,29 @@ class Kubelet:
         """Register the node, begin to care for its pods, and wait until the scheduler may use it."""
         name = {"name": self.node, "labels": {"kubernetes.io/hostname": self.node}}
         self._kubernetes.create({"apiVersion": "v1", "kind": "Node", "metadata": name})
+        self._begin_to_care()
+        return self
+
+    def come_back(self, ready_for: timedelta = timedelta(), *, rebooted: bool = True, replaced: bool = False) -> None:
+        """The node is heard again, as if it had been Ready for so long: with another boot, as another machine, or neither.
+
+        A machine that boots has none of its clients any more.
+        """
+        self.kill()
+        if rebooted or replaced:
+            for client in self._clients.values():
+                client.stop()
+            self._clients.clear()
+        self._reports.comes_back(ready_for, rebooted=rebooted or replaced, replaced=replaced)
+        self._ending.clear()
+        self._begin_to_care()
+
+    def _begin_to_care(self) -> None:
         self._reports.node_is_ready()
         self._loop = threading.Thread(target=self._run, name=f"kubelet-{self.node}", daemon=True)
         self._loop.start()
         if self._kubernetes.has_controllers:
             until(f"{self.node} to lose its taints", self._is_untainted, timeout=30)
-        return self
 
     def stop(self) -> None:
         """End all that it did and leave nothing behind: its clients, its locks, its pods and the Node itself."""
@@ -102,7 +120,8 @@ class Kubelet:
         return until(f"a writer on {self.node}", lambda: next(iter(self._clients.values()), None), timeout)
 
     def _is_untainted(self) -> bool:
-        return not self._kubernetes.get("Node", self.node)["spec"].get("taints")
+        taints = self._kubernetes.get("Node", self.node)["spec"].get("taints", [])
+        return all(taint["key"] == "node.kubernetes.io/unschedulable" for taint in taints)
 
     def _run(self) -> None:
         rounds = 0

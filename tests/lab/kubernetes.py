@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tests.lab import credentials
+from tests.lab import audit, credentials
 from tests.lab.errors import LabError
 from tests.lab.objects import Object, Objects
 from tests.lab.processes import Daemon, free_ports
@@ -124,6 +124,17 @@ class Kubernetes(Objects):
         self.delete("ClusterRoleBinding", f"{_NAMESPACE}:{user}")
         self.delete("ClusterRole", f"{_NAMESPACE}:{user}")
 
+    def written(self, user: str) -> list[str]:
+        """What `user` has changed so far, by the API server's own audit log: a line each, in order, dry runs left out.
+
+        Raises:
+            LabError: KUBECONFIG names the cluster, and its log is not ours to read.
+        """
+        if not self.own:
+            raise LabError("only the lab's own API server writes an audit log that tests can read: unset KUBECONFIG")
+        account = f"system:serviceaccount:{_NAMESPACE}:{user}"
+        return list(audit.written(self.folder / audit.LOG, account))
+
     def kubectl(self, *words: str, user: str = credentials.ADMIN, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl as `user` and return its standard output.
 
@@ -191,6 +202,7 @@ class Kubernetes(Objects):
     def _start_apiserver(self, port: int, etcd: int) -> Daemon:
         issuer = "https://kubernetes.default.svc"
         # Without controllers no namespace gets a service account, and every pod would be refused.
+        audit.write_policy(self.folder / audit.POLICY, f"system:serviceaccounts:{_NAMESPACE}")
         disabled = [] if self.has_controllers else ["--disable-admission-plugins=ServiceAccount"]
         return self._run(
             "kube-apiserver",
@@ -208,6 +220,8 @@ class Kubernetes(Objects):
                 f"--service-account-signing-key-file={self.folder / 'sa.key'}",
                 f"--service-account-key-file={self.folder / 'sa.key'}",
                 *("--allow-privileged=true", "--profiling=false"),
+                f"--audit-policy-file={self.folder / audit.POLICY}",
+                f"--audit-log-path={self.folder / audit.LOG}",
             ],
         )
 

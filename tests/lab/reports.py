@@ -37,6 +37,12 @@ class Reports:
         )
         _patch_status(self._kubernetes, "Node", self._node, None, self._node_status())
 
+    def comes_back(self, ready_for: timedelta, *, rebooted: bool, replaced: bool) -> None:
+        """What the node is from now on: Ready for so long, with another boot, or as another machine."""
+        self._since = _now(ready_for)
+        self._boot_id = str(uuid4()) if rebooted else self._boot_id
+        self._system_uuid = str(uuid4()) if replaced else self._system_uuid
+
     def pod_is_creating(self, pod: Object) -> None:
         """Say that the pod's containers wait for their creation, unless that was said already."""
         if "containerStatuses" in pod["status"]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +9,10 @@ import pytest
 from bot.store import open_state
 from runbooks.plan import Plan, digest
 from runbooks.store import Store
+from tests.lab.databases import database, kind, postgres
 from tests.runbooks.hand_made import NOW
+
+__all__ = ["database", "kind", "postgres"]
 
 
 class Clock:
@@ -34,8 +36,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    made = open_state(f"sqlite:///{tmp_path}/state.db", clock.now).runbooks
+def store(database: str, clock: Clock) -> Iterator[Store]:
+    made = open_state(database, clock.now).runbooks
     yield made
     made.engine.dispose()
 

@@ -34,6 +34,7 @@ from diagnostics.facts.ceph import (
     Sighting,
     Watcher,
 )
+from diagnostics.facts.disruption import NODE_OSDMAP
 from diagnostics.facts.holders import (
     CLAIM_USERS,
     LEASES,
@@ -48,6 +49,7 @@ from diagnostics.facts.kubernetes import Listing
 from diagnostics.facts.resources import Attachment, Lease, Node, Pod, Volume, Workload, pod_row
 from diagnostics.model import Scope, Subject
 from runbooks.situation import Planned, Situation
+from runbooks.standing import ADMISSIONS, STANDING, Admission, Standing
 
 NOW = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
 FSID = "6e42f353-fa1b-5024-b021-e52863cf03bd"
@@ -59,6 +61,16 @@ YEARS = NOW + timedelta(days=1800)
 PARAMS = {
     "image": "mioss/index", "locker": KUBELET.name, "node": "node1", "pod": "search/new",
 }  # fmt: skip
+
+
+class Admitted(dict[str, Admission]):
+    """What the API server says, the same to every act."""
+
+    def __init__(self, answer: Admission) -> None:
+        self.answer = answer
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.answer
 
 
 def node(name: str, ip: str, **changed: Any) -> Node:
@@ -160,6 +172,8 @@ class Incident:
     problems: tuple[PoolProblem, ...] = ()
     unread_pools: tuple[PoolProblem, ...] = ()
     locked: bool = True
+    standing: Standing = field(default_factory=lambda: Standing("ceph/stale_rbd_lock"))
+    admission: Admission = field(default_factory=Admission)
     tag: str = ""
     users: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
     open_elsewhere: dict[str, tuple[Watcher, ...]] = field(default_factory=dict)
@@ -221,6 +235,7 @@ class Incident:
             NEIGHBOURS: self._neighbours(images),
             SESSIONS: Sessions(self.sessions, self.silent),
             OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips, self.health),
+            NODE_OSDMAP: OsdMap(FSID, self.flags, self.fences, self.daemons, self.own_ips, self.health),
             SIGHTINGS: self.sightings(),
             NODES: Listing(tuple(self.nodes)),
             PODS_AT: Listing(tuple(self.at_address), tuple(at)),
@@ -231,6 +246,8 @@ class Incident:
             k8s.VOLUMES: Listing(tuple(self.volumes)),
             OWNING_REPLICA_SETS: Listing(tuple(self.owners)),
             OWNING_STATEFUL_SETS: Listing(tuple(self.owners)),
+            STANDING: self.standing,
+            ADMISSIONS: Admitted(self.admission),
         }
         facts |= {kind: NotSeen(reason) for kind, reason in self.unseen.items()}
         return Snapshot("here", NOW, Scope("here"), {kind.name: fact for kind, fact in facts.items()})

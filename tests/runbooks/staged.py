@@ -134,6 +134,10 @@ class _Api:
         with self._process.writing(f"delete {target.kind} {target.name}") if not dry_run else nullcontext():
             await self._api.delete(target, grace_seconds=grace_seconds, dry_run=dry_run)
 
+    async def permitted(self, *asked: Any) -> bool:
+        self._process.live()
+        return bool(await self._api.permitted(*asked))
+
     async def _send(self, what: str, dry_run: bool) -> None:
         self._process.live()
         if not dry_run and self._process.hangs and what.startswith(self._process.hangs):
@@ -175,7 +179,7 @@ class World(LiveWorld):
     made: Clients
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[Clients]:
+    async def clients(self, requester: str) -> AsyncIterator[Clients]:
         api: Any = _Api(self.made.kubernetes, self.process)
         yield Clients(api, lambda: _Rados(self.made.connect(), self.process))
 
@@ -284,7 +288,11 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
     """Play the incident up to the moment in which a plan can be made."""
     context = cache(ssl.create_default_context)  # reading all certificates of the machine takes a while
     with patch.object(ssl, "create_default_context", lambda *_, **__: context()):
-        async with Sandbox(folder) as sandbox, sandbox.target.clients() as clients, sandbox.target.sources() as sources:
+        async with (
+            Sandbox(folder) as sandbox,
+            sandbox.target.clients("cli:alice") as clients,
+            sandbox.target.sources() as sources,
+        ):
             state = open_state(f"sqlite:///{folder}/state.db", sandbox.clock.now)
             state.runbooks.engine.dispose()
             event.listen(state.runbooks.engine, "connect", _hurry)

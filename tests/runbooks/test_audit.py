@@ -8,11 +8,18 @@ from sqlalchemy import text
 
 from runbooks import audit
 from runbooks.store import Store
+from tests.lab.databases import BOTH
 
 COLUMNS = {
     "at": "2020-01-01", "event": "approved", "person": "cli:mallory", "execution": "ex-1", "detail": '{"a": 1}',
     "previous": "0" * 63 + "1", "hash": "0" * 63 + "2",
 }  # fmt: skip
+
+
+@pytest.fixture(params=BOTH)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The chain holds alike in both databases."""
+    return str(request.param)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from runbooks.engine import Refusal
 from runbooks.events import Say
 from runbooks.owner import has_died, this_process
 from runbooks.plan import digest
+from runbooks.standing import Rules
 from runbooks.store import State
 from tests.runbooks.staged import ALICE, BOB, CAROL, IMAGE, NODES, PODS, Process, Stage, incident, staged
 
@@ -147,7 +148,7 @@ async def test_an_approved_plan_that_is_not_begun_in_time_is_not_begun(tmp_path:
 
 async def test_a_quorum_of_two_needs_two_people(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.engine.quorum = 2
+        stage.engine.rules = lambda: Rules(quorum=2)
         execution = await stage.requested()
         for _ in range(2):
             decision = await stage.engine.approve(execution, BOB, "node1")
@@ -410,14 +411,14 @@ async def test_clients_that_cannot_be_opened_fail_the_run_before_any_intent(
         execution = await stage.approved()
 
         @asynccontextmanager
-        async def none() -> Any:
+        async def none(_: str) -> Any:
             raise CouldNotLook("No kubeconfig for the remediating identity.")
             yield
 
         monkeypatch.setattr(stage.engine.world, "clients", none)
-        events = await stage.run(execution)
-        assert "nothing was changed: No kubeconfig" in events[-1].text
-        assert (stage.now(execution).state, stage.journal(execution)) == (State.FAILED, [])
+        with pytest.raises(Refusal, match="there is nothing to act with: No kubeconfig"):
+            await stage.run(execution)
+        assert (stage.now(execution).state, stage.journal(execution)) == (State.APPROVED, [])
 
 
 async def test_a_server_that_would_not_accept_an_act_is_not_asked_for_it(tmp_path: Path) -> None:
@@ -428,7 +429,7 @@ async def test_a_server_that_would_not_accept_an_act_is_not_asked_for_it(tmp_pat
             events.append(event)
             if (event.step, event.say) == ("cordon", Say.BEGUN):
                 stage.sandbox.api.access.grant("remediate", ())
-        assert "the server would not accept it: Not allowed to cordon the node" in events[-1].text
+        assert "the identity that would act may not patch nodes: grant it in RBAC" in events[-1].text
         assert (stage.process.wrote, stage.journal(execution)) == ([], [])
 
 

@@ -270,7 +270,7 @@ async def test_an_act_whose_verification_fails_is_done_and_its_execution_failed(
         assert stage.now(execution).state is State.FAILED
         assert "node_is_cordoned does not hold" in events[-1].text
         [entry] = stage.state.runbooks.entries(execution.id)
-        assert (entry.outcome, entry.said) == ("done", stage.now(execution).reason)
+        assert (entry.outcome, entry.said) == ("unverified", stage.now(execution).reason)
         assert stage.audited()[-3:] == ["outcome", "not verified", "failed"]
 
 

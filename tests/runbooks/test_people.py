@@ -8,6 +8,7 @@ import pytest
 from runbooks.approval import Person
 from runbooks.engine import Refusal
 from runbooks.events import Say
+from runbooks.standing import Rules
 from runbooks.store import AlreadyOpen, Execution, State
 from tests.runbooks.staged import ALICE, BOB, CAROL, Process, Stage, staged
 from tests.runbooks.test_interruptions import Owners, killed, owners
@@ -48,7 +49,7 @@ async def test_nobody_approves_their_own_request_by_another_id(tmp_path: Path) -
 
 async def test_a_quorum_is_not_reached_by_one_human_with_two_ids(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.engine.quorum = 2
+        stage.engine.rules = lambda: Rules(quorum=2)
         execution = await stage.requested()
         slack = Person("U0BOB", BOB.roles, also=frozenset({BOB.id}))
         stage.people = [ALICE, slack, CAROL]
@@ -60,7 +61,7 @@ async def test_a_quorum_is_not_reached_by_one_human_with_two_ids(tmp_path: Path)
 
 async def test_an_approver_who_lost_the_role_does_not_count_towards_the_quorum(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.engine.quorum = 2
+        stage.engine.rules = lambda: Rules(quorum=2)
         execution = await stage.requested()
         await stage.engine.approve(execution, BOB, "node1")
         loses_the_role(stage, BOB)

@@ -70,6 +70,12 @@ def with_pods(*pods: Any) -> Incident:
     return incident
 
 
+def with_old(old: Any) -> Incident:
+    incident = with_pods(old, NEW)
+    incident.on_node = [old]
+    return incident
+
+
 def with_on_node(*pods: Any) -> Incident:
     incident = down()
     incident.on_node = [*incident.on_node, *pods]
@@ -89,7 +95,7 @@ BOUND: dict[str, tuple[Plan, str]] = {
     "parameters": (planned(pod=""), "params was"),
     "requester": (planned(requester="cli:mallory"), "requester was cli:alice, is cli:mallory"),
     "target's UID": (planned(with_pods(OLD, pod("new", "node2", phase="Pending", uid="x"))), "was uid-new, is x"),
-    "old pod's UID": (planned(with_pods(pod("old", "node1", terminating=True, uid="y"), NEW)), "was uid-old, is y"),
+    "old pod's UID": (planned(with_old(pod("old", "node1", terminating=True, uid="y"))), "was uid-old, is y"),
     "node's UID": (
         planned(with_nodes(node("node1", "10.0.0.1", ready="Unknown", uid="z"), node("node2", "10.0.0.2"))),
         "Node node1 was uid-node1, is z",

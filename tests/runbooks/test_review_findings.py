@@ -20,6 +20,7 @@ from runbooks.engine import Refusal
 from runbooks.events import Say, StepEvent
 from runbooks.fencing import Extent, Scope, scope
 from runbooks.guards import Answer, Ruling, all_guards
+from runbooks.guards.engine import EVERY_ACT
 from runbooks.loader import parse
 from runbooks.model import Risk, Runbook
 from runbooks.plan import PLAN_LASTS, Plan, PlannedStep, make
@@ -201,7 +202,7 @@ def test_a_runbook_that_requires_nothing_is_judged_by_its_actions_own_guards_and
         assert step.act is not None
         own = all_actions()[step.act.action].guards
         assert own
-        assert rulings(step) == dict.fromkeys(own, Answer.ALLOWED), step.id
+        assert rulings(step) == dict.fromkeys((*own, *EVERY_ACT), Answer.ALLOWED), step.id
     assert "fence: fence_scope_is_safe" in plan.basis, "an approval is bound to what they rest on"
 
 
@@ -344,7 +345,7 @@ def test_a_volume_of_which_it_is_not_known_that_it_is_on_this_ceph_keeps_its_pod
 ) -> None:
     ruling = forced(entry)
     assert (ruling.answer, len(ruling.reasons)) == (Answer.REFUSED, 1)
-    assert f"volume {named} is not on this Ceph" in ruling.reasons[0]
+    assert f"volume {named} is not known to be on this Ceph" in ruling.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,7 @@ def test_a_volume_of_which_it_is_not_known_that_it_is_on_this_ceph_keeps_its_pod
 def test_a_claim_on_another_ceph_or_another_storage_keeps_its_pod(source: dict[str, Any]) -> None:
     ruling = forced(CLAIMED, more(source))
     assert ruling.answer is Answer.REFUSED
-    assert "volume more is not on this Ceph" in ruling.reasons[0]
+    assert "volume more is not known to be on this Ceph" in ruling.reasons[0]
 
 
 def test_every_volume_that_keeps_the_pod_is_named() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bot.slack.blocks import kit
-from bot.slack.blocks.text import SENTENCE, code, cut, words
+from bot.slack.blocks.text import SENTENCE, code, cut, visible, words
 from diagnostics.model import Subject
 from runbooks.guards import Answer
 from runbooks.model import Risk
@@ -16,6 +16,7 @@ from runbooks.plan import Judged, Plan, PlannedStep
 RISKS = {Risk.READ: "🟢", Risk.LOW: "🔵", Risk.HIGH: "🟠", Risk.CRITICAL: "🔴"}
 _MOST_NAMESPACES = 12
 _ELSEWHERE = "`unstick runbook plan` on the command line shows all"
+_MARKS = {"note": "📌", "manual": "✋", "attest": "✋"}
 
 
 def risk(plan: Plan) -> str:
@@ -29,6 +30,31 @@ def parameters(plan: Plan) -> str:
     return " · ".join(kit.fitting(told, lambda n: f"and {n} more", 1200)) or "no parameters"
 
 
+def shown(plan: Plan, room: int = kit.ROOM) -> list[str]:
+    """What people want to see of each act before they say yes, such as a template's differences: a line each, bounded."""
+    lines = []
+    for act in (step.act for step in plan.steps if step.skipped is None):
+        if act is not None and act.shows:
+            lines += [f"*{words(act.says)}*", *map(_as_it_stands, act.shows)]
+    return kit.fitting(lines, lambda n: f"and {n} more lines: {_ELSEWHERE}", room)
+
+
+def _as_it_stands(line: str) -> str:
+    """A line in code style, with what it is indented by: nothing in it is read as markup."""
+    plain = cut(visible(line).replace("`", "ˋ").rstrip(), SENTENCE) or " "
+    escaped = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"`{escaped}`"
+
+
+def taken_back(plan: Plan) -> str:
+    """What is taken back where a later step fails, in a sentence; that nothing is, where nothing is."""
+    back = [step.undoing for step in reversed(plan.steps) if step.undoing is not None and step.skipped is None]
+    if not back:
+        return "*Unstick undoes none of this.*"
+    told = "; ".join(kit.fitting([words(act.says) for act in back], lambda n: f"and {n} more", 800))
+    return f"*Where a later step fails that says so, Unstick takes back, newest first:* {told}"
+
+
 def steps(plan: Plan, room: int = kit.ROOM) -> list[str]:
     """A line for each step; a numbered one for what changes something."""
     lines: list[str] = []
@@ -38,7 +64,7 @@ def steps(plan: Plan, room: int = kit.ROOM) -> list[str]:
             number += 1
             lines.append(f"{number}. {_says(step)}")
         else:
-            lines.append(f"{'📌' if step.kind == 'note' else '•'}  {_says(step)}")
+            lines.append(f"{_MARKS.get(step.kind, '•')}  {_says(step)}")
         if step.otherwise is not None and step.skipped is None:
             number += len(step.otherwise.acts)
             sign = f"{number}." if step.otherwise.acts else "•"
@@ -58,7 +84,8 @@ def _says(step: PlannedStep, called: str = "") -> str:
 def targets(plan: Plan, room: int = kit.ROOM) -> list[str]:
     """Every act with all that it touches, by UID."""
     lines = []
-    for number, act in enumerate(plan.acts, 1):
+    taken_back = {id(step.undoing) for step in plan.steps}  # told of by `taken_back`
+    for number, act in enumerate((act for act in plan.acts if id(act) not in taken_back), 1):
         lines.append(f"{number}. *{words(act.says)}*  [{act.risk}]")
         lines += [f"        fences {code(cut(str(entry), 120))}" for entry in act.effect.get("entries", ())]
         lines += [f"        on {target(each)}" for each in act.targets]

@@ -13,13 +13,14 @@ from bot.answers import Json
 from bot.diagnose import Diagnosis
 from bot.incidents import Answer, Incident, IncidentState, same
 from bot.slack.blocks import kit
-from bot.slack.blocks.text import SENTENCE, code, cut, escaped, words
-from bot.slack.words import Button, Click
+from bot.slack.blocks.text import SENTENCE, code, cut, escaped, mention, words
+from bot.slack.words import COMMAND, Button, Click
 from bot.store.messages import Content
 from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts.ceph import LOCKS
 from diagnostics.facts.holders import CLAIM_USERS, NODES
 from diagnostics.model import Finding, Outcome, Severity, Status, Subject
+from runbooks.execution import Execution
 from runbooks.model import Runbook, RunbookStatus
 
 SEVERITIES = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
@@ -236,6 +237,40 @@ def refusal(what: str, reasons: Sequence[str]) -> Content:
         kit.section(f"⛔ *Refused:* {said}"),
         kit.paragraphs(kit.fitting(lines, lambda n: f"and {_count(n, 'more reason')}", 3 * kit.ROOM)),
     )
+
+
+def frozen(cluster: str, person: str, why: str) -> Content:
+    """Everything is stopped, by whom and why, and how it goes on."""
+    said = f"Everything is stopped in cluster {words(cluster, 100)} by {mention(person)}: {words(why, 2 * SENTENCE)}"
+    return kit.content(
+        said,
+        kit.section(f"🧊 *{said}*"),
+        kit.context(
+            f"An act that is under way is finished, and none is begun. An approver or admin lets acts go on: {code(f'{COMMAND} thaw')}"
+        ),
+    )
+
+
+def thawed(cluster: str, person: str, paused: Sequence[Execution], *, were_frozen: bool) -> Content:
+    """Acts may go on; what was paused is gone on with by somebody."""
+    name = words(cluster, 100)
+    if not were_frozen:
+        return kit.content(f"Cluster {name} was not frozen", kit.section(f"Cluster {name} was not frozen."))
+    said = f"Acts may go on in cluster {name}, says {mention(person)}"
+    lines = [f"Paused: {code(f'{COMMAND} run {each.id}')} goes on with {words(each.plan.runbook)}" for each in paused]
+    return kit.content(
+        said, kit.section(f"🟢 *{said}*"), kit.paragraphs(kit.fitting(lines, lambda n: f"and {n} more are paused"))
+    )
+
+
+def expired(execution: Execution, ids: Sequence[str]) -> Content:
+    """A request ran out of time before it began. `ids` are those of whoever asked."""
+    plan = execution.plan
+    who = next((mention(each) for each in sorted(ids) if each[:1] in "UW"), mention(plan.requester))
+    said = (
+        f"{who}: your request {code(execution.id)} for {words(plan.runbook)} expired; nothing was done. Plan it anew."
+    )
+    return kit.content(said, kit.section(f"⌛ {said}"))
 
 
 def pointer(incident: Incident, permalink: str | None) -> Content:

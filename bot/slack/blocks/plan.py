@@ -5,22 +5,37 @@ What decides is never left out unsaid: what does not fit is counted, by namespac
 
 from collections.abc import Sequence
 
+import msgspec
+
+from bot.interventions import awaited
 from bot.slack.blocks import acts, kit
 from bot.slack.blocks.kit import Json
-from bot.slack.blocks.modals import approval_modal, denial_modal, modal_click
+from bot.slack.blocks.modals import (
+    approval_modal,
+    attestation_modal,
+    cancel_modal,
+    denial_modal,
+    modal_click,
+    skip_modal,
+)
 from bot.slack.blocks.progress import Run, clock, named, notes, people, standing, step_lines
 from bot.slack.blocks.text import SENTENCE, code, escaped, mention, words
 from bot.slack.words import Button, Click
 from bot.store.messages import Content
 from bot.store.requests import ShownPlan
+from runbooks.execution import HELD, Said
 from runbooks.plan import Plan
 from runbooks.store import Execution, State
 
-__all__ = ["Run", "approval_modal", "asked_plan", "denial_modal", "modal_click", "plan", "request"]
+__all__ = [
+    "Run", "approval_modal", "asked_plan", "attestation_modal", "cancel_modal", "denial_modal", "modal_click", "plan",
+    "request", "skip_modal",
+]  # fmt: skip
 
 _MOST_MENTIONS = 10
 _WORDS = {
     State.WAITING: "Approval needed", State.APPROVED: "Approved", State.RUNNING: "Running",
+    State.ASKING: "Waits for a word", State.PAUSED: "Paused", State.CANCELLED: "Cancelled",
     State.IN_DOUBT: "In doubt", State.DONE: "Done", State.FAILED: "Failed", State.DENIED: "Denied", State.VOID: "Void",
 }  # fmt: skip
 
@@ -56,8 +71,14 @@ def _body(made: Plan) -> list[Json]:
         kit.context(acts.parameters(made)),
         *_dies(made),
         *kit.paragraphs(acts.steps(made)),
+        *_shown(made),
         kit.context(f"Allowed until {clock(made.expires)}: {acts.guards(made)}"),
     ]
+
+
+def _shown(made: Plan) -> list[Json]:
+    """What people want to see of the acts; Slack folds what is long."""
+    return kit.paragraphs(acts.shown(made))
 
 
 def _dies(made: Plan) -> list[Json]:
@@ -83,7 +104,8 @@ def _refused(made: Plan) -> list[Json]:
 def request(run: Run, approvers: Sequence[str]) -> Content:
     """A request for approval and what becomes of it. Approvers are called while it waits for them, and not after."""
     execution, made = run.execution, run.execution.plan
-    word = "Expired" if execution.state is State.WAITING and run.expired else _WORDS[execution.state]
+    expired = run.ran_out or (execution.state is State.WAITING and run.expired)
+    word = "Expired" if expired else _WORDS[execution.state]
     head = f"{word}: {made.runbook}@{made.version}"
     asks = f"{mention(made.requester)} {'asks' if run.open_to_approval else 'asked'} for {named(made)}, {acts.risk(made)}  ({code(execution.id)})"
     return kit.content(
@@ -101,11 +123,14 @@ def request(run: Run, approvers: Sequence[str]) -> Content:
 
 def _mark(run: Run) -> str:
     state = run.execution.state
+    if run.ran_out:
+        return "⌛"
     if state is State.WAITING:
         return "⌛" if run.expired else acts.RISKS[run.execution.plan.risk]
-    return {State.DONE: "✅", State.IN_DOUBT: "❔", State.FAILED: "❌", State.VOID: "⛔", State.DENIED: "⛔"}.get(
-        state, "⏳"
-    )
+    return {
+        State.DONE: "✅", State.IN_DOUBT: "❔", State.FAILED: "❌", State.VOID: "⛔", State.DENIED: "⛔",
+        State.CANCELLED: "⛔", State.ASKING: "✋", State.PAUSED: "⏸️",
+    }.get(state, "⏳")  # fmt: skip
 
 
 def _called(run: Run, approvers: Sequence[str]) -> list[Json]:
@@ -125,7 +150,8 @@ def _called(run: Run, approvers: Sequence[str]) -> list[Json]:
 def _done(run: Run) -> list[Json]:
     """What will be done; once it has begun, what has become of each step."""
     if not run.begun:
-        return [] if run.execution.state.ended else kit.paragraphs(acts.steps(run.execution.plan))
+        made = run.execution.plan
+        return [] if run.execution.state.ended else [*kit.paragraphs(acts.steps(made)), *_shown(made)]
     lines = kit.fitting(
         step_lines(run), lambda n: f"and {n} more steps: `unstick runbook history` shows what was done", 2 * kit.ROOM
     )
@@ -137,13 +163,26 @@ def _small_print(run: Run) -> list[Json]:
     """What the guards said, while somebody has to judge; who approved, where it did not come to a good end."""
     if run.execution.state is State.WAITING:
         return [kit.context(f"{acts.guards_counted(run.execution.plan)}; they are asked again before every act")]
-    if run.approvals and run.execution.state in (State.FAILED, State.VOID, State.DENIED):
+    if run.approvals and run.execution.state in (State.FAILED, State.VOID, State.DENIED, State.CANCELLED):
         return [kit.context(f"It was approved by {people(run.approvals)}")]
     return []
 
 
+_FOR = {Said.DONE: Button.DONE, Said.ATTESTED: Button.ATTEST, Said.RETRY: Button.TRY_AGAIN}
+
+
 def _buttons(run: Run) -> list[Json]:
-    if not run.open_to_approval:
-        return []
-    click = Click(execution=run.execution.id)
-    return kit.actions(kit.button(Button.APPROVE, click, "primary"), kit.button(Button.DENY, click, "danger"))
+    """What may be clicked as it stands now. Who may is judged when somebody does."""
+    execution = run.execution
+    click = Click(execution=execution.id, plan_hash=execution.plan.hash)
+    made: list[Json | None] = []
+    if run.open_to_approval:
+        made += [kit.button(Button.APPROVE, click, "primary"), kit.button(Button.DENY, click, "danger")]
+    if run.may_be_withdrawn:
+        made.append(kit.button(Button.WITHDRAW, click))
+    if (word := awaited(execution)) is not None:
+        of_step = msgspec.structs.replace(click, step=execution.asking or "", after=run.said)
+        made += [kit.button(_FOR[word], of_step, "primary"), kit.button(Button.SKIP, of_step)]
+    if execution.state in (State.RUNNING, *HELD) and execution.wanted is None:
+        made.append(kit.button(Button.CANCEL, click, "danger"))
+    return kit.actions(*made)

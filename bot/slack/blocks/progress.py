@@ -9,6 +9,7 @@ from bot.slack.words import COMMAND
 from bot.store.requests import ToldStep
 from runbooks.approval import Approval, Decision
 from runbooks.events import Say
+from runbooks.execution import NOT_BEGUN
 from runbooks.plan import Plan
 from runbooks.store import Execution, State
 
@@ -17,6 +18,7 @@ MARKS = {
     Say.IN_DOUBT: "❔",
 }  # fmt: skip
 TO_COME = "▫️"
+_EXPIRED = "⌛ *Expired* at {}; nothing was done. Plan it anew."
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,18 @@ class Run:
     approvals: tuple[Approval, ...]
     decision: Decision
     now: datetime
+    said: int = 0
+    """How many words have been said of its steps."""
 
     @property
     def expired(self) -> bool:
         """Whether nobody can approve it any more."""
         return self.now >= self.execution.plan.expires
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether its time was over before it began."""
+        return not self.begun and ran_out(self.execution)
 
     @property
     def begun(self) -> bool:
@@ -51,6 +60,11 @@ class Run:
         return last.text if last is not None and not last.step and last.say is Say.REFUSED else ""
 
     @property
+    def may_be_withdrawn(self) -> bool:
+        """Whether an approval of it may be taken back."""
+        return bool(self.approvals) and self.execution.state in NOT_BEGUN and not self.begun and not self.expired
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is to be gone on with by somebody."""
         state = self.execution.state
@@ -63,6 +77,12 @@ class Told:
 
     say: Say
     text: str
+
+
+def ran_out(execution: Execution) -> bool:
+    """Whether it is void because its time was over."""
+    ended = execution.ended
+    return execution.state is State.VOID and ended is not None and ended >= execution.plan.expires
 
 
 def latest(steps: Sequence[ToldStep]) -> dict[str, Told]:
@@ -137,6 +157,10 @@ def standing(run: Run) -> str:
     by = f" by {people(run.approvals)}" if run.approvals else ""
     if state is State.WAITING:
         return _waiting(run)
+    if run.ran_out:
+        return _EXPIRED.format(clock(execution.plan.expires))
+    if state is State.RUNNING and execution.wanted:
+        return f"⏳ *Running*, {counted(run)}; it will {words(execution.wanted)} after the act that is under way"
     if state is State.APPROVED and run.turned_away:
         return f"⏸️ *Approved{by}, and not run*: {words(run.turned_away, 2 * SENTENCE)}. {go_on(execution)}"
     if run.interrupted:
@@ -146,16 +170,19 @@ def standing(run: Run) -> str:
         State.APPROVED: f"✅ *Approved{by}*, about to run",
         State.RUNNING: f"⏳ *Running*, {counted(run)}{', approved' + by if by else ''}",
         State.DONE: f"✅ *Done*, {counted(run)}{', approved' + by if by else ''}",
+        State.ASKING: f"✋ *Waits for somebody's word*{reason}",
+        State.PAUSED: f"⏸️ *Paused*{reason}. {go_on(execution)}",
+        State.CANCELLED: f"⛔ *Cancelled*{_ender(run, 'cancelled by ')}",
         State.FAILED: f"❌ *Failed*{reason}",
         State.VOID: f"⛔ *Void*{reason}",
-        State.DENIED: f"⛔ *Denied*{_denial(run)}",
+        State.DENIED: f"⛔ *Denied*{_ender(run, 'denied by ')}",
     }[state]
 
 
 def _waiting(run: Run) -> str:
     until = clock(run.execution.plan.expires)
     if run.expired:
-        return f"⌛ *Expired* at {until}; nothing was done. Plan it anew."
+        return _EXPIRED.format(until)
     if run.decision.allowed:
         return f"⏳ *Needs nobody else's approval*, about to run. {go_on(run.execution)}"
     so_far = f"; approved so far by {people(run.approvals)}" if run.approvals else ""
@@ -163,14 +190,15 @@ def _waiting(run: Run) -> str:
     return f"⏳ *Waits for approval* until {until}: {why}{so_far}"
 
 
-def _denial(run: Run) -> str:
-    """Who denied it and why: the last thing that was told of it, else the reason that is kept."""
-    said = next((each.text for each in reversed(run.steps) if not each.step and each.say is Say.ENDED), "")
-    who, colon, why = said.removeprefix("denied by ").partition(": ")
-    if not said.startswith("denied by "):
+def _ender(run: Run, by_whom: str) -> str:
+    """Who ended it and why: the last such thing that was told of it, else the reason that is kept."""
+    ends = [each.text for each in run.steps if not each.step and each.say is Say.ENDED]
+    said = next((text for text in reversed(ends) if text.startswith(by_whom)), "")
+    who, colon, why = said.removeprefix(by_whom).partition(": ")
+    if not said:
         who, colon, why = "", ": " if run.execution.reason else "", run.execution.reason
     by = f" by {mention(who)}" if who else ""
-    if who == run.execution.plan.requester:
+    if who == run.execution.plan.requester and run.execution.state is State.DENIED:
         by = f", withdrawn by {mention(who)}"
     return f"{by}{colon}{words(why, 2 * SENTENCE)}"
 

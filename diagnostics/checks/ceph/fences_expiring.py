@@ -2,7 +2,7 @@
 
 Meaning: what was fenced, such as a frozen writer that lost its lock to a takeover, may still run there.
 Impact: once the fence ends, it writes on without an error, beside whoever has its volume now: data is lost.
-Mitigation: reboot the machine. Else `ceph osd blocklist rm ENTRY` and at once `add ENTRY 157784760`: add alone extends none.
+Mitigation: reboot the machine. Nothing extends an entry: `ceph osd blocklist rm ENTRY`, then `add` lets it write in between.
 """
 
 from collections.abc import Iterator

@@ -29,8 +29,15 @@ class Owner(Struct, frozen=True):
     controller: bool | None = None
 
 
+class RevisionLabels(Struct, frozen=True):
+    """The two labels by which a controller knows which template a pod was made from. No other label is read."""
+
+    template_hash: str | None = msgspec.field(name="pod-template-hash", default=None)
+    revision_hash: str | None = msgspec.field(name="controller-revision-hash", default=None)
+
+
 class Meta(Struct, frozen=True):
-    """Object metadata without managedFields."""
+    """Object metadata without managedFields. `generation` counts the changes of the spec."""
 
     name: str
     namespace: str | None = None
@@ -39,6 +46,9 @@ class Meta(Struct, frozen=True):
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
     owner_references: tuple[Owner, ...] | None = None
+    generation: int | None = None
+    finalizers: tuple[str, ...] | None = None
+    labels: RevisionLabels | None = None
 
     @property
     def controller(self) -> Owner | None:

@@ -32,6 +32,7 @@ from diagnostics.facts.ceph import (
     Sessions,
     VolumeWatchers,
 )
+from diagnostics.facts.disruption import NODE_OSDMAP
 from diagnostics.facts.holders import NODES, WATCHERS, images_of_pod
 from diagnostics.facts.images import images_of, parse_spec
 from diagnostics.facts.kubernetes import VOLUMES
@@ -83,7 +84,7 @@ class CephSource:
 
     def provides(self, kind: Kind[Any]) -> bool:
         """Whether this source reads that kind of fact."""
-        return kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP, STATUS, FEATURES, WATCHERS, PLACEMENTS)
+        return kind in (LOCKS, NEIGHBOURS, SESSIONS, OSDMAP, NODE_OSDMAP, STATUS, FEATURES, WATCHERS, PLACEMENTS)
 
     async def fetch(
         self,
@@ -105,11 +106,12 @@ class CephSource:
         }
         if kind.name in readers:
             return await readers[kind.name](earlier)
-        if _nothing_on_rbd(earlier):
+        if kind is not NODE_OSDMAP and _nothing_on_rbd(earlier):
             raise CouldNotLook("no RBD image is involved, so Ceph was not asked", configured=False)
         of_the_monitors: dict[str, Callable[[Rados], Any]] = {
             SESSIONS.name: _sessions,
             OSDMAP.name: _osd_map,
+            NODE_OSDMAP.name: _osd_map,
             STATUS.name: _status,
         }
         return await self._in_a_thread(of_the_monitors[kind.name])

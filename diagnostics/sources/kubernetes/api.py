@@ -122,6 +122,7 @@ class Api:
         self.access = access
         self.timeout = timeout
         self._client: ApiClient | None = None
+        self._headers: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
         configuration = await configure(self.access)
@@ -156,7 +157,7 @@ class Api:
         accept: str = "application/json",
     ) -> bytes:  # fmt: skip
         assert self._client is not None, "an Api is used inside `async with`"
-        headers = {"Accept": accept, **({"Content-Type": media} if media else {})}
+        headers = {"Accept": accept, **self._headers, **({"Content-Type": media} if media else {})}
         try:
             request = await self._client.param_serialize(
                 method, path, query_params=list((query or {}).items()), header_params=headers, body=body,

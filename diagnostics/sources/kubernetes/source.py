@@ -74,14 +74,17 @@ class KubernetesSource:
         return Listing((found,), (kind.row(found),) if kind.row else (), 1)
 
     async def _get(self, kind: Resource[Any], request: Get) -> Any:
-        path = f"{_collection(kind, request.namespace)}/{quote(request.name, safe='')}"
-        try:
-            return self._decode(await self._api.get(path, metadata_only=kind.granted_by_choice), kind.struct, kind)
-        except KubernetesError as error:
-            if error.status == 404:
-                return None
-            chosen = error.status == 403 and kind.granted_by_choice
-            raise CouldNotLook(refusal(error, f"read {kind.plural}/{request.name}"), configured=not chosen) from None
+        for collection in _collections(kind, request.namespace):
+            path = f"{collection}/{quote(request.name, safe='')}"
+            try:
+                return self._decode(await self._api.get(path, metadata_only=kind.granted_by_choice), kind.struct, kind)
+            except KubernetesError as error:
+                if error.status == 404:  # no such object, or no such version: only the others tell
+                    continue
+                chosen = error.status == 403 and kind.granted_by_choice
+                what = refusal(error, f"read {kind.plural}/{request.name}")
+                raise CouldNotLook(what, configured=not chosen) from None
+        return None
 
     async def _list(self, kind: Resource[Any], request: List, keep: Callable[[Any], bool] | None) -> Listing[Any]:
         assert not kind.granted_by_choice, "what is granted by choice is asked for by name"
@@ -94,11 +97,14 @@ class KubernetesSource:
         full: list[Any] = []
         rows: list[Any] = []
         scanned = 0
-        path = _collection(kind, request.namespace)
+        path, *older = _collections(kind, request.namespace)
         for _ in range(MAX_PAGES):
             try:
                 page = self._decode(await self._api.get(path, query), page_type, kind)
             except KubernetesError as error:
+                if error.status == 404 and older:  # a list is always there where its version is served
+                    path = older.pop(0)
+                    continue
                 where = f"in namespace {request.namespace}" if request.namespace else "in all namespaces"
                 raise CouldNotLook(refusal(error, f"list {kind.plural} {where}")) from None
             items = page.items or []
@@ -135,9 +141,7 @@ def _nothing_to_ask(kind: Resource[Any], earlier: Snapshot) -> None:
             )
 
 
-def _collection(kind: Resource[Any], namespace: str | None) -> str:
-    return (
-        f"{kind.path}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
-        if namespace
-        else f"{kind.path}/{kind.plural}"
-    )
+def _collections(kind: Resource[Any], namespace: str | None) -> list[str]:
+    """Where the objects of a kind lie, in each version that a server may serve."""
+    within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return [f"{path}{within}/{kind.plural}" for path in kind.paths]

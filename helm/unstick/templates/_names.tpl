@@ -22,7 +22,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{/* unstick.yaml: the values' config, with the state in the volume unless it says otherwise. */}}
+{{- define "unstick.runbooksFolder" -}}
+/etc/unstick-runbooks
+{{- end }}
+
+{{/* unstick.yaml: the values' config, with the state in the volume unless it says otherwise, and the mounted runbooks. */}}
 {{- define "unstick.config" -}}
-{{ merge (deepCopy .Values.config) (dict "state" "/var/lib/unstick/state.db") | toYaml }}
+{{- $config := merge (deepCopy .Values.config) (dict "state" "/var/lib/unstick/state.db") -}}
+{{- if .Values.runbooks -}}
+{{- $_ := set $config "runbooks" (append (default list $config.runbooks) (include "unstick.runbooksFolder" . | trim)) -}}
+{{- end -}}
+{{ $config | toYaml }}
 {{- end }}

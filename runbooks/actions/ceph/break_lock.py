@@ -103,7 +103,8 @@ def done(planned: Planned, situation: Situation) -> bool | None:  # noqa: ARG001
 
 ACTION = Action(
     risk=Risk.HIGH,
-    parameters=frozenset({"image", "locker"}),
+    parameters={"image": "rbd_image", "locker": "rbd_locker"},
+    undo="the old holder can no longer write, so nobody needs this lock",
     required=frozenset({"image", "locker"}),
     reads=(*lock_unchanged.reads,),
     writes=(),

@@ -5,7 +5,7 @@ from typing import Any
 
 from diagnostics.facts import Read
 from diagnostics.facts.holders import NODES
-from runbooks.actions import Action, Clients, Write
+from runbooks.actions import Action, Clients, Undo, Write
 from runbooks.actions.outcomes import telling_outcome
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -50,12 +50,18 @@ def done(planned: Planned, situation: Situation) -> bool | None:
     return any(n.metadata.uid == uid and bool(n.spec.unschedulable) for n in nodes.full)
 
 
+def _uncordon(planned: Planned) -> Planned:
+    node = planned.targets[0]
+    return Planned("kubernetes.uncordon", f"uncordon node {node.name}", (node,), {"unschedulable": None}, Risk.LOW)
+
+
 ACTION = Action(
     risk=Risk.LOW,
-    parameters=frozenset({"node"}),
+    parameters={"node": "node"},
+    undo=Undo("kubernetes.uncordon", _uncordon),
     required=frozenset({"node"}),
     reads=(Read(NODES),),
-    writes=(Write("", "nodes", "patch"),),
+    writes=(Write("", "nodes", "patch", "Node"),),
     guards=("object_unchanged",),
     plan=plan,
     apply=apply,

@@ -20,12 +20,13 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
     """
     pod = situation.pod()
     if pod is None:
-        raise CannotPlan(f"pod {arguments.get('pod')} is not among the volume's users")
+        raise CannotPlan(f"pod {arguments.get('pod')} is not there, or not among the volume's users")
+    owner = pod.metadata.controller
     return Planned(
         action="kubernetes.delete_pod",
         says=f"delete pod {pod.metadata.namespace}/{pod.metadata.name}, if it does not start by itself",
         targets=(pod.subject,),
-        effect={"grace_seconds": None},
+        effect={"grace_seconds": None, **({"owner": owner.uid} if owner else {})},
         risk=Risk.LOW,
     )
 
@@ -45,7 +46,8 @@ async def apply(planned: Planned, clients: Clients) -> None:
 def done(planned: Planned, situation: Situation) -> bool | None:
     """Whether the pod is gone or going; None where pods were not seen."""
     try:
-        left = [p for p in situation.pods() if p.metadata.uid == planned.targets[0].uid]
+        pods = situation.pods() if "image" in situation.params else situation.listed(k8s.PODS)
+        left = [p for p in pods if p.metadata.uid == planned.targets[0].uid]
     except CannotPlan:
         return None
     return all(p.metadata.deletion_timestamp is not None for p in left)
@@ -53,10 +55,11 @@ def done(planned: Planned, situation: Situation) -> bool | None:
 
 ACTION = Action(
     risk=Risk.LOW,
-    parameters=frozenset({"pod"}),
+    parameters={"pod": "pod"},
+    undo="a deleted pod does not come back; its owner makes a new one",
     required=frozenset({"pod"}),
-    reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
-    writes=(Write("", "pods", "delete"),),
+    reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS), Read(k8s.PODS)),
+    writes=(Write("", "pods", "delete", "Pod"),),
     guards=("object_unchanged", "owner_will_recreate_pod", "pod_still_waits"),
     plan=plan,
     apply=apply,

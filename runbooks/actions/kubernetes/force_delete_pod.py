@@ -1,70 +1,79 @@
-"""Remove the pods of a volume that hang in Terminating on a fenced node: nobody is left there to end them.
+"""Remove pods that hang in Terminating on a dead node: nobody is left there to end them.
 
 A forced deletion tells the cluster that the pod has ended without anybody having seen it: it is safe only behind a
-fence of every volume that the pod could still write to.
+fence of every volume that the pod could still write to, or once a person attests that the node is off.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from diagnostics.facts import Read
-from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.holders import CLAIM_USERS
 from runbooks.actions import Action, Clients, Write
 from runbooks.actions.outcomes import telling_outcome
-from runbooks.guards.kubernetes import old_pods
+from runbooks.guards import Answer
+from runbooks.guards.dead_nodes import ATTACHMENT_READS, STOP_READS, attested_off, doomed_pods, not_behind_fence, there
+from runbooks.guards.kubernetes import pod_is_gone
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
 
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa: ARG001 - the pods are the situation's
-    """Plan to remove the old pods.
+    """Plan to remove the old pods. It is critical where a person's word is the only proof that they write no more.
 
     Raises:
         CannotPlan: there are none.
     """
-    pods = old_pods(situation)
+    pods = doomed_pods(situation)
     if not pods:
         raise CannotPlan("no pod of the volume hangs in Terminating on the node")
     names = ", ".join(f"{p.metadata.namespace}/{p.metadata.name}" for p in pods)
+    node = there(situation)
+    by_word = attested_off(situation, node) and not _is_behind_fence(situation)
     return Planned(
         action="kubernetes.force_delete_pod",
         says=f"remove the old pod {names} by force, by its UID",
-        targets=tuple(pod.subject for pod in pods),
+        targets=(*(pod.subject for pod in pods), *((node.subject,) if by_word else ())),
         effect={"grace_seconds": 0},
-        risk=Risk.HIGH,
+        risk=Risk.CRITICAL if by_word else Risk.HIGH,
     )
+
+
+def _is_behind_fence(situation: Situation) -> bool:
+    try:
+        return not not_behind_fence(situation, there(situation))
+    except CannotPlan:
+        return False
 
 
 async def dry_run(planned: Planned, clients: Clients) -> None:
     """Ask the server whether it would accept the deletions."""
     with telling_outcome("force-delete the old pod", dry=True, gone_is_done=True):
-        for target in planned.targets:
+        for target in _pods(planned):
             await clients.api().delete(target, grace_seconds=0, dry_run=True)
 
 
 async def apply(planned: Planned, clients: Clients) -> None:
-    """Remove the pods at once."""
-    with telling_outcome("force-delete the old pod", gone_is_done=True):
-        for target in planned.targets:
+    """Remove the pods at once; one that is gone already does not keep the others."""
+    for target in _pods(planned):
+        with telling_outcome("force-delete the old pod", gone_is_done=True):
             await clients.api().delete(target, grace_seconds=0, dry_run=False)
+
+
+def _pods(planned: Planned) -> list[Any]:
+    return [target for target in planned.targets if target.kind == "Pod"]
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:
     """Whether all of them are gone; None where pods were not seen."""
-    try:
-        left = {p.metadata.uid for p in situation.pods()}
-    except CannotPlan:
-        return None
-    return not any(target.uid in left for target in planned.targets)
+    ruling = pod_is_gone.judge(Situation(situation.snapshot, situation.params, act=planned))
+    return None if ruling.answer is Answer.UNKNOWN else ruling.allowed
 
 
 ACTION = Action(
     risk=Risk.HIGH,
-    parameters=frozenset({"image", "node"}),
-    required=frozenset({"node"}),
-    reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS)),
-    writes=(Write("", "pods", "delete"),),
+    parameters={"image": "rbd_image", "node": "node", "pod": "pod"},
+    undo="a deleted pod does not come back",
+    reads=(*pod_is_gone.reads, *ATTACHMENT_READS, *STOP_READS),
+    writes=(Write("", "pods", "delete", "Pod"),),
     guards=("object_unchanged", "every_ceph_volume_of_pod_is_fenced"),
     plan=plan,
     apply=apply,

@@ -32,7 +32,8 @@ steps:
 
 def words_of(world: World) -> list[str]:
     """The words that `why` proposes for a plan."""
-    [offer] = world.run("why", *STUCK, "-o", "json").json["runbooks"]
+    offers = world.run("why", *STUCK, "-o", "json").json["runbooks"]
+    [offer] = [each for each in offers if each["id"] == BOOK]
     return [f"{offer['id']}@{offer['version']}", *(w for k, v in offer["params"].items() for w in ("-p", f"{k}={v}"))]
 
 

@@ -139,6 +139,8 @@ class World:
             return replace(real(*args, **kwargs), now=world.sandbox.clock.now, sleep=world._served.sleep)
 
         self.simulated = Simulated
+        real_state = shared.open_state
+        self._monkeypatch.setattr(shared, "open_state", lambda url: real_state(url, world.sandbox.clock.now))
         self._monkeypatch.setattr(wiring, "LibRados", Simulated)
         self._monkeypatch.setattr(wiring, "target", target)
         for name in ("KUBECONFIG", "CEPH_CONF", "UNSTICK_CONFIG", "UNSTICK_DEBUG"):
@@ -147,6 +149,10 @@ class World:
         self._monkeypatch.setenv("XDG_STATE_HOME", str(self.folder / "state"))
         self._monkeypatch.setenv("COLUMNS", "160")
         self._monkeypatch.chdir(self.folder)
+
+    def settings_url(self) -> str:
+        """The address of the state database."""
+        return f"sqlite:///{self.settings['state']}"
 
     def run(self, *words: str, login: str = "alice", stdin: bytes = b"", config: bool = True) -> Ran:
         """Run `unstick WORDS` as somebody; without `config`, no configuration is named."""

@@ -87,8 +87,8 @@ class _Handled(Target):
             yield sources
 
     @asynccontextmanager
-    async def clients(self) -> AsyncIterator[Clients]:
-        async with super().clients() as made:
+    async def clients(self, requester: str) -> AsyncIterator[Clients]:
+        async with super().clients(requester) as made:
             api: Any = _Api(made.kubernetes, self.hand)
             yield Clients(api, lambda: _Rados(made.connect(), self.hand))
 
@@ -104,6 +104,9 @@ class _Api:
     async def delete(self, target: Subject, *, grace_seconds: int | None, dry_run: bool) -> None:
         call = partial(self._api.delete, target, grace_seconds=grace_seconds)
         await self._do(f"delete {target.kind} {target.name}", call, dry_run)
+
+    async def permitted(self, *asked: Any) -> bool:
+        return bool(await self._api.permitted(*asked))
 
     async def _do(self, what: str, call: Callable[..., Any], dry_run: bool) -> None:
         if not dry_run and (gate := self._hand.gate(self._hand.acts, what)):

@@ -17,7 +17,7 @@ from bot.settings import PersonSettings
 from bot.slack.manifest import CALLS
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK
 from runbooks.store import State as ExecutionState
-from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
+from tests.bot.scenarios.office import FIX, PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import can_be_shown, on_record, quiet, refused, shown_to_all, told, untouched
 
 
@@ -114,12 +114,12 @@ async def test_a_finding_of_a_check_becomes_an_incident_in_a_message_of_its_own(
     await quiet(office)
     (check,) = shown_to_all(office)
     before = check.visible
-    await office.carol.clicks(check, "Why?")
+    await office.carol.clicks(check, "Why?", beside="waits for mioss/index-api-image")
     await quiet(office)
     _, incident = shown_to_all(office)
     assert "ROOT CAUSE  Node node1" in incident.visible
     assert (incident.thread_ts, now(office, check).visible) == (None, before)
-    await office.bob.clicks(check, "Why?")
+    await office.bob.clicks(check, "Why?", beside="waits for mioss/index-api-image")
     await quiet(office)
     assert "This is incident in-" in shown_to_all(office)[-1].visible
     assert len([m for m in shown_to_all(office) if "ROOT CAUSE" in m.visible]) == 1
@@ -251,7 +251,7 @@ async def test_after_a_restart_it_is_the_same_incident_in_the_same_message(
         await quiet(office)
         assert "stale; no watcher" in now(office, incident).visible
         assert _id(shown_to_all(office)[-1]) == _id(incident)
-        await office.alice.clicks(incident, "Plan fix")
+        await office.alice.clicks(incident, "Plan fix", beside=FIX)
         assert (await office.offered("Request approval")).thread_ts == incident.ts
 
 

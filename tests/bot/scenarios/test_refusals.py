@@ -21,7 +21,7 @@ from bot.wiring import person as person_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState
-from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
+from tests.bot.scenarios.office import FIX, PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import (
     IMAGE,
     can_be_shown,
@@ -97,7 +97,7 @@ async def test_who_may_not_approve_is_told_all_the_reasons_and_others_still_can(
 
 
 async def test_a_viewer_may_plan_but_not_request(office: Office) -> None:
-    await office.carol.clicks(await office.incident(), "Plan fix")
+    await office.carol.clicks(await office.incident(), "Plan fix", beside=FIX)
     plan = await office.offered("Request approval")
     await refuses(office, office.carol, plan, "Request approval", "does not have the role responder")
     assert executions(office) == []
@@ -150,14 +150,14 @@ async def test_who_is_unknown_is_refused_everything_where_unknown_people_are_nob
         await refuses(office, dave, incident, "Why?", unknown)
         await refuses(office, dave, incident, "Show evidence", unknown)
         assert now(office, incident).visible == shown, "whoever is refused changes nothing of what others see"
-        await dave.clicks(incident, "Plan fix")
+        await dave.clicks(incident, "Plan fix", beside=FIX)
         await quiet(office)
         assert unknown in shown_to_all(office)[-1].visible
         (locker,) = lockers(office)
         await dave.types(office.channel, f"/unstick run ceph/stale_rbd_lock image={IMAGE} locker={locker} node=node1")
         await quiet(office)
         assert "Refused: nothing is planned" in shown_to_all(office)[-1].visible
-        await office.alice.clicks(incident, "Plan fix")
+        await office.alice.clicks(incident, "Plan fix", beside=FIX)
         plan = await office.offered("Request approval")
         await refuses(office, dave, plan, "Request approval", "does not have the role responder", "is not known here")
         await office.alice.clicks(plan, "Request approval")
@@ -281,7 +281,7 @@ async def test_an_approval_that_is_sent_twice_runs_once_and_is_nothing_after_the
 async def test_a_second_plan_of_the_same_fix_is_refused_while_the_first_is_open(office: Office) -> None:
     incident = await office.incident()
     for _ in range(2):
-        await office.alice.clicks(incident, "Plan fix")
+        await office.alice.clicks(incident, "Plan fix", beside=FIX)
     await quiet(office)
     first, second = (m for m in shown_to_all(office) if "Request approval" in m.buttons)
     await office.alice.clicks(first, "Request approval")
@@ -295,7 +295,7 @@ async def test_a_second_plan_of_the_same_fix_is_refused_while_the_first_is_open(
         await office.alice.clicks(incident, "Why?")
         await quiet(office)
         await office.sandbox.sleep(35)
-    await office.alice.clicks(incident, "Plan fix")
+    await office.alice.clicks(incident, "Plan fix", beside=FIX)
     await quiet(office)
     await office.alice.clicks(shown_to_all(office)[-1], "Request approval")
     await quiet(office)
@@ -352,7 +352,7 @@ async def test_a_request_that_expired_is_void_and_says_so(office: Office) -> Non
     assert "the plan expired at 03:34:35 UTC: ask for it anew" in refused(office, office.bob)
     assert executions(office) == [ExecutionState.VOID]
     over = now(office, request)
-    assert "expired at 03:34:35 UTC" in over.visible
+    assert "Expired at 03:34:35 UTC" in over.visible
     assert over.buttons == ()
     untouched(office)
 
@@ -440,7 +440,6 @@ async def test_a_forged_value_is_answered_and_does_nothing(office: Office) -> No
     request = await office.requested()
     click = await office.alice.clicks(request, "Approve")
     await quiet(office)
-    rows = len(office.state.runbooks.audit_rows())
     execution = office.execution().id
     for action, value in (
         ("approve", ""), ("approve", "rm -rf"), ("approve", "[]"), ("approve", '{"execution": 7}'),
@@ -450,6 +449,7 @@ async def test_a_forged_value_is_answered_and_does_nothing(office: Office) -> No
         ("approve", value_of(Click(plan=execution))), ("why", value_of(Click(pod="a/../../b"))),
     ):  # fmt: skip
         before = len(told(office, office.alice)) + len(shown_to_all(office))
+        records = len(on_record(office))
         payload = copy.deepcopy(click.payload)
         payload["actions"][0] |= {"action_id": action, "value": value}
         reply = await office.alice.replay(payload)
@@ -457,7 +457,8 @@ async def test_a_forged_value_is_answered_and_does_nothing(office: Office) -> No
         await quiet(office)
         assert len(told(office, office.alice)) + len(shown_to_all(office)) == before + 1, (action, value)
         assert "mistake in Unstick" not in (told(office, office.alice)[-1] + shown_to_all(office)[-1].visible)
-    assert len(office.state.runbooks.audit_rows()) == rows
+        assert len(on_record(office)) == records + 1, (action, value)
+        assert on_record(office)[-1][:2] == ("click refused", office.alice.id)
     assert executions(office) == [ExecutionState.WAITING]
     untouched(office)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bot import settings
+from bot import rereading, settings
+from bot.rereading import Rereading
 from bot.sandbox.slack import Workspace
 from bot.sandbox.world import Sandbox
 from bot.serve import Server
-from bot.settings import Rereading, Settings
+from bot.settings import Settings
 from bot.slack.jobs import AnyJob
 from bot.slack.words import CONFIRM_BLOCK
 from bot.store.messages import Content
@@ -280,7 +281,7 @@ async def test_a_role_counts_from_the_next_click_on_and_no_file_is_read_where_sl
         readers.append(threading.current_thread())
         return real(path)
 
-    monkeypatch.setattr(settings, "load", load)
+    monkeypatch.setattr(rereading, "load", load)
     monkeypatch.setattr(office_module, "Server", partial(Server, people=Rereading(file, Settings())))
     write(alice="responder", bob="approver", carol="viewer")
     async with serving(sandbox, workspace, tmp_path) as office:

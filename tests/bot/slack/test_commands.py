@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from bot.slack.commands import (
     Check,
+    Freeze,
     GoOn,
     Help,
     Locks,
     NotUnderstood,
     Runbooks,
     RunRunbook,
+    Thaw,
     Wanted,
     Why,
     parse,
@@ -54,6 +56,11 @@ def why(name: str, namespace: str = "default", cluster: str | None = None) -> Wh
         ("run ceph/x a=1 b=2", RunRunbook("ceph/x", ("a=1", "b=2"))),
         ("run ceph/x -p a=1 -p b=2 --cluster east", RunRunbook("ceph/x", ("a=1", "b=2"), "east")),
         ("run ex-0123abcd", GoOn("ex-0123abcd")),
+        ("freeze", Freeze()),
+        ("freeze  the storage team's   at work", Freeze("the storage team's at work")),
+        ('freeze "no changes" --cluster east', Freeze("no changes", "east")),
+        ("thaw", Thaw()),
+        ("thaw --cluster=east", Thaw("east")),
     ],
 )
 def test_a_command_means_what_it_says(text: str, wanted: Wanted) -> None:

@@ -16,7 +16,15 @@ from bot.sandbox.slack import Workspace
 from bot.slack import manifest
 from bot.slack.commands import parse, usages
 from bot.slack.edge import LISTENERS, Edge
-from bot.slack.words import APPROVAL_MODAL, COMMAND, DENIAL_MODAL, Button
+from bot.slack.words import (
+    APPROVAL_MODAL,
+    ATTESTATION_MODAL,
+    CANCEL_MODAL,
+    COMMAND,
+    DENIAL_MODAL,
+    SKIP_MODAL,
+    Button,
+)
 
 SLACK = Path(bot.__file__).parent / "slack"
 # https://docs.slack.dev/reference/methods, one page a method: the scopes of a bot's token.
@@ -50,7 +58,8 @@ def test_clicks_and_modals_need_interactivity_and_socket_mode_no_address(printed
 
 def test_every_button_and_modal_that_is_drawn_is_listened_to() -> None:
     listened = {(listener.kind, listener.name) for listener in LISTENERS}
-    drawn = {("action", button.value) for button in Button} | {("view", APPROVAL_MODAL), ("view", DENIAL_MODAL)}
+    windows = (APPROVAL_MODAL, ATTESTATION_MODAL, CANCEL_MODAL, DENIAL_MODAL, SKIP_MODAL)
+    drawn = {("action", button.value) for button in Button} | {("view", window) for window in windows}
     assert listened == drawn | {("command", COMMAND)}
 
 
@@ -58,7 +67,8 @@ async def test_what_bolt_listens_to_is_what_the_manifest_is_made_of(workspace: W
     app = AsyncApp(client=AsyncWebClient(token=workspace.bot_token, base_url=workspace.api_url))
     before = len(app._async_listeners)
     Edge(None, None, app.client).register(app)  # type: ignore[arg-type] # it is only registered
-    assert len(app._async_listeners) - before == len(LISTENERS)
+    refusing = 2  # of buttons and windows that are none of ours
+    assert len(app._async_listeners) - before == len(LISTENERS) + refusing
 
 
 def test_it_asks_for_the_scopes_of_what_is_called_and_for_commands(printed: Any) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -32,8 +31,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def state(tmp_path: Path, clock: Clock) -> Iterator[State]:
-    state = open_state(f"sqlite:///{tmp_path}/state.db", clock.now)
+def state(database: str, clock: Clock) -> Iterator[State]:
+    state = open_state(database, clock.now)
     yield state
     state.runbooks.engine.dispose()
 
@@ -216,9 +215,9 @@ def test_which_message_shows_the_evidence_survives_further_looks(state: State) -
     assert found(state, answer(says="still"), message=2).evidence == 9
 
 
-def test_all_of_it_survives_a_restart(state: State, tmp_path: Path, clock: Clock) -> None:
+def test_all_of_it_survives_a_restart(state: State, database: str, clock: Clock) -> None:
     made = found(state)
-    again = open_state(f"sqlite:///{tmp_path}/state.db", clock.now)
+    again = open_state(database, clock.now)
     assert again.incidents.get(made.id) == made
     assert again.incidents.found("here", answer(), "C2", 5).id == made.id
     again.runbooks.engine.dispose()

@@ -33,8 +33,8 @@ EVERY = (
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    state = open_state(f"sqlite:///{tmp_path}/state.db")
+def state(database: str) -> Iterator[State]:
+    state = open_state(database)
     yield state
     state.runbooks.engine.dispose()
 
@@ -47,10 +47,10 @@ def test_there_is_one_of_each_kind_here() -> None:
     assert {type(job) for job in EVERY} == set(AnyJob.__args__)  # type: ignore[attr-defined] # of a union
 
 
-def test_every_kind_of_job_comes_back_as_it_was_the_oldest_first(state: State, tmp_path: Path) -> None:
+def test_every_kind_of_job_comes_back_as_it_was_the_oldest_first(state: State, database: str) -> None:
     numbers = [state.jobs.add(job) for job in EVERY]
     assert left(state) == list(zip(numbers, EVERY, strict=True))
-    again = open_state(f"sqlite:///{tmp_path}/state.db")
+    again = open_state(database)
     assert left(again) == list(zip(numbers, EVERY, strict=True))
     again.runbooks.engine.dispose()
 
@@ -81,9 +81,9 @@ def test_a_job_of_another_version_stays_and_keeps_no_other_from_being_done(
     assert f"job {odd} cannot be read" in caplog.text
 
 
-def test_when_a_job_was_asked_for_is_kept(tmp_path: Path) -> None:
+def test_when_a_job_was_asked_for_is_kept(database: str) -> None:
     when = datetime(2026, 3, 3, 3, 7, tzinfo=UTC)
-    state = open_state(f"sqlite:///{tmp_path}/then.db", lambda: when)
+    state = open_state(database, lambda: when)
     state.jobs.add(WHY)
     assert [each.asked for each in state.jobs.left(AnyJob)] == [when]
     state.runbooks.engine.dispose()

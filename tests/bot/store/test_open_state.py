@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, inspect, text
 
 import bot.store as package
-from bot.store import HEAD, State, open_state
+from bot.store import HEAD, State, open_state, postgres
 from bot.store.tables import metadata as bot
 from runbooks.database import StoreError
 from runbooks.tables import metadata as runbooks
@@ -29,8 +29,8 @@ def refusal(url: str) -> str:
     return said
 
 
-def test_the_newest_migration_makes_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
-    engine = open_state(f"sqlite:///{tmp_path}/state.db").runbooks.engine
+def test_the_newest_migration_makes_exactly_the_tables_that_the_code_uses(database: str) -> None:
+    engine = open_state(database).runbooks.engine
     together = MetaData()
     for metadata in (runbooks, bot):
         for table in metadata.tables.values():
@@ -48,28 +48,30 @@ def test_the_head_that_is_skipped_is_the_head_of_the_migrations() -> None:
     assert scripts.get_heads() == [HEAD]
 
 
-def test_opening_it_twice_keeps_what_is_in_it(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/state.db"
-    first = open_state(url)
+def test_opening_it_twice_keeps_what_is_in_it(database: str) -> None:
+    first = open_state(database)
     first.runbooks.record("refused", "cli:alice", "", {})
-    second = open_state(url)
+    second = open_state(database)
     second.runbooks.record("refused", "cli:bob", "", {})
     assert [row.person for row in first.runbooks.audit_rows()] == ["cli:alice", "cli:bob"]
     for state in (first, second):
         state.runbooks.engine.dispose()
 
 
-def test_an_open_read_keeps_nobody_from_writing_and_two_writes_come_one_after_the_other(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/state.db"
-    reader, writer = open_state(url).runbooks, open_state(url).runbooks
-    with writer.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=0")  # the pool's one connection does not wait from now on
+def test_an_open_read_keeps_nobody_from_writing_and_two_writes_come_one_after_the_other(
+    database: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = open_state(database).runbooks, open_state(database).runbooks
+    if kind == "sqlite":
+        with writer.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")  # the pool's one connection does not wait from now on
+    monkeypatch.setattr(postgres, "LOCK", 1)
     with reader.read() as connection:
         before = connection.scalar(text("SELECT count(*) FROM audit"))
         writer.record("refused", "cli:alice", "", {})
         assert connection.scalar(text("SELECT count(*) FROM audit")) == before, "one look is of one moment"
     assert [row.person for row in reader.audit_rows()] == ["cli:alice"]
-    with reader.write(), pytest.raises(StoreError, match="locked"):
+    with reader.write(), pytest.raises(StoreError, match=r"locked|lock timeout"):
         writer.record("refused", "cli:bob", "", {})
     for store in (reader, writer):
         store.engine.dispose()
@@ -158,6 +160,8 @@ def test_an_address_of_no_database_is_refused(url: str) -> None:
         "postgresql://unstick:s3cret@db.example.com/unstick",
         "postgresql+nosuch://unstick:s3cret@db.example.com/unstick",
         "postgresql://unstick:s3cr@s3cret@db.example.com:port/unstick",
+        "postgres://unstick:s3cret@/unstick?host=/nowhere",
+        "postgresql+psycopg://unstick:%733cret@/unstick?host=/nowhere&password=s3cret",
         "//unstick:s3cret@db.example.com",
     ],
 )

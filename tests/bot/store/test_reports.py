@@ -24,8 +24,8 @@ T0 = datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def reports(tmp_path: Path) -> Iterator[Reports]:
-    state = open_state(f"sqlite:///{tmp_path}/state.db")
+def reports(database: str) -> Iterator[Reports]:
+    state = open_state(database)
     yield state.reports
     state.runbooks.engine.dispose()
 
@@ -55,8 +55,8 @@ def test_one_instant_is_one_slot_in_whatever_zone_it_is_given(reports: Reports) 
     assert not reports.claim("morning", T0.astimezone(timezone(timedelta(hours=2))))
 
 
-def test_replicas_that_claim_at_the_same_time_have_each_slot_once(tmp_path: Path) -> None:
-    replicas = [open_state(f"sqlite:///{tmp_path}/state.db") for _ in range(3)]
+def test_replicas_that_claim_at_the_same_time_have_each_slot_once(database: str) -> None:
+    replicas = [open_state(database) for _ in range(3)]
     fires = [T0 + timedelta(minutes=number) for number in range(20)]
     start = threading.Barrier(len(replicas))
     won: list[list[datetime]] = [[] for _ in replicas]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,8 +20,8 @@ T0 = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    state = open_state(f"sqlite:///{tmp_path}/state.db", lambda: T0)
+def state(database: str) -> Iterator[State]:
+    state = open_state(database, lambda: T0)
     yield state
     state.runbooks.engine.dispose()
 
@@ -131,11 +130,11 @@ def test_steps_are_told_in_the_order_in_which_they_happened_each_execution_by_it
     assert state.requests.told("ex-3") == ()
 
 
-def test_all_of_it_survives_a_restart(state: State, tmp_path: Path) -> None:
+def test_all_of_it_survives_a_restart(state: State, database: str) -> None:
     made = state.requests.show(plan(), "in-1", 3, "C1")
     ask(state, made, "ex-1")
     state.requests.tell("ex-1", StepEvent("fence", Say.BEGUN, "fencing"))
-    again = open_state(f"sqlite:///{tmp_path}/state.db", lambda: T0)
+    again = open_state(database, lambda: T0)
     assert again.requests.shown(made.id) == msgspec.structs.replace(made, execution="ex-1")
     assert again.requests.open() == state.requests.open() != ()
     again.requests.tell("ex-1", StepEvent("fence", Say.DONE, "fenced"))

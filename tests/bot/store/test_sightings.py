@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,8 +17,8 @@ T0 = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
 
 
 @pytest.fixture
-def sightings(tmp_path: Path) -> Iterator[Sightings]:
-    state = open_state(f"sqlite:///{tmp_path}/state.db")
+def sightings(database: str) -> Iterator[Sightings]:
+    state = open_state(database)
     yield state.sightings
     state.runbooks.engine.dispose()
 
@@ -142,6 +141,15 @@ def test_a_look_that_knew_a_fence_which_another_process_dropped_keeps_its_first_
     later = msgspec.structs.replace(loaded[0], last_look=T0 + timedelta(seconds=50))
     sightings.keep("here", loaded, (later,))
     assert sightings.load("here") == (later,)
+
+
+def test_lockers_with_names_of_any_length_are_kept_apart(sightings: Sightings) -> None:
+    """A lock's cookie is anybody's word, and no look may fail for it."""
+    long = [seen(locker=f"client.1/{sign * 9_000}{end}") for sign in ("a", "ü", "☂") for end in ("1", "2")]
+    sightings.keep("here", (), tuple(long))
+    assert set(sightings.load("here")) == set(long)
+    sightings.keep("here", tuple(long), tuple(long[1:]))
+    assert set(sightings.load("here")) == set(long[1:])
 
 
 def test_a_database_without_tables_is_one_sentence() -> None:

@@ -73,7 +73,8 @@ def plan(action: Action, incident: Incident, **how: Any) -> Planned:
 
 def test_a_fence_is_planned_from_the_table_with_all_that_it_hits() -> None:
     planned = plan(FENCE, Incident())
-    assert planned.effect == {"entries": ["10.0.0.1:0/0"], "seconds": 157784760, "extent": "node"}
+    boot = {"boot_id": "boot-node1", "system_uuid": ""}
+    assert planned.effect == {"entries": ["10.0.0.1:0/0"], "seconds": 157784760, "extent": "node", **boot}
     assert (planned.risk, planned.dies) == (Risk.CRITICAL, ("search/old",))
     assert {target.uid for target in planned.targets} >= {FSID, IMAGE.subject.uid}
     assert "node1" in planned.says

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks.loader import NoSuchPathError, RunbookErrors, lint, load, parse
+from runbooks.loader import NoSuchPathError, RunbookErrors, lint, load, parse, read_all
 from runbooks.model import CheckBecomes, GuardCall, Replacement, Risk, Vocabulary
 
 HERE = Path(__file__).parent
@@ -109,13 +109,87 @@ def test_the_mistakes_of_all_files_below_a_folder_are_told(words: Vocabulary, tm
     ]
 
 
-def test_the_hidden_copies_of_a_mounted_configmap_are_left_out(words: Vocabulary, tmp_path: Path) -> None:
-    copies = tmp_path / "..2026_01_01"
-    copies.mkdir()
-    (copies / "own.yaml").write_bytes(SOUND.replace(b"version: 1.0.0", b"version: 1"))
-    (tmp_path / "..data").symlink_to(copies.name)
-    (tmp_path / "own.yaml").symlink_to("..data/own.yaml")
-    assert len(lint([tmp_path], words)) == 1
+def mounted(folder: Path, *names: str, content: bytes = SOUND) -> Path:
+    """What the kubelet makes of a ConfigMap: each name links into `..data`, which links to a copy of all."""
+    copies = folder / "..2026_01_01"
+    for name in names:
+        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+        (copies / name).write_bytes(content)
+        top = Path(name).parts[0]
+        if not (folder / top).is_symlink():
+            (folder / top).symlink_to(f"..data/{top}")
+    (folder / "..data").symlink_to(copies.name)
+    return folder
+
+
+def test_a_mounted_configmap_is_read_once(words: Vocabulary, tmp_path: Path) -> None:
+    folder = mounted(tmp_path, "own.yaml", content=SOUND.replace(b"version: 1.0.0", b"version: 1"))
+    assert [Path(problem.path) for problem in lint([folder], words)] == [folder / "own.yaml"]
+
+
+def test_the_folders_of_a_mounted_configmap_are_read_too(words: Vocabulary, tmp_path: Path) -> None:
+    """`items` with a path of several parts make links to folders."""
+    folder = mounted(tmp_path, "shop/own.yaml", "own.yml")
+    assert [book.source for book in read_all([folder], words).runbooks] == [
+        str(folder / "own.yml"), str(folder / "shop" / "own.yaml"),
+    ]  # fmt: skip
+
+
+def test_a_mount_that_is_itself_a_link_may_be_named(words: Vocabulary, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    mounted(tmp_path / "real", "own.yaml")
+    (tmp_path / "link").symlink_to("real")
+    assert len(read_all([tmp_path / "link"], words).runbooks) == 1
+
+
+@pytest.mark.parametrize("target", ["../secret.yaml", "../elsewhere"])
+def test_a_link_that_leads_out_of_its_folder_is_not_followed(words: Vocabulary, tmp_path: Path, target: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for path in (tmp_path / "secret.yaml", tmp_path / "elsewhere" / "deep.yaml"):
+        path.write_text("password: hush")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "a.yaml").symlink_to(target)
+    (folder / "fine.yaml").write_bytes(SOUND)
+    found = read_all([folder], words)
+    assert [book.source for book in found.runbooks] == [str(folder / "fine.yaml")]
+    (problem,) = found.problems
+    assert str(problem) == (
+        f"{folder}/a.yaml:1:1: this link leads out of {folder} and is not followed; put the file itself here"
+    )
+
+
+def test_a_lock_that_leads_out_of_its_folder_is_not_read(words: Vocabulary, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("password: hush")
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "versions.lock").symlink_to("../secret")
+    (problem,) = lint([folder], words)
+    assert problem.what == "this link leads out of its folder and is not followed; put the file itself here"
+
+
+def test_links_in_a_circle_end(words: Vocabulary, tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "own.yaml").write_bytes(SOUND)
+    (tmp_path / "same.yaml").symlink_to("own.yaml")
+    assert [book.source for book in read_all([tmp_path], words).runbooks] == [str(tmp_path / "own.yaml")]
+
+
+def test_a_folder_that_cannot_be_read_is_said(
+    words: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("runbooks.loader.os.listdir", refuse)  # root may read whatever the mode says
+    (problem,) = lint([tmp_path], words)
+    assert str(problem).startswith(f"{tmp_path}:1:1: this folder cannot be read: Permission denied; make it readable")
+
+
+def test_a_name_with_two_dots_is_hidden(words: Vocabulary, tmp_path: Path) -> None:
+    (tmp_path / "..own.yaml").write_bytes(SOUND)
+    (problem,) = lint([tmp_path], words)
+    assert "no YAML file lies below this folder" in problem.what
 
 
 def test_a_place_counts_characters_not_bytes(words: Vocabulary) -> None:

@@ -97,7 +97,7 @@ def test_another_object_of_the_same_name_or_none_is_a_change() -> None:
     says(judge("object_unchanged", Incident(), act=act_on(elsewhere)), Answer.REFUSED, "not there any more")
 
 
-@pytest.mark.parametrize("kind", [CLAIM_USERS, k8s.VOLUMES, NODES], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [CLAIM_USERS, NODES], ids=lambda kind: kind.name)
 def test_whether_an_unread_object_changed_is_not_known(kind: Kind[Any]) -> None:
     incident = Incident(unseen={kind: "denied"})
     ruling = judge("object_unchanged", incident, act=act_on(incident.pods[1].subject, incident.nodes[0].subject))

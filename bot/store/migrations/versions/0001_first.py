@@ -34,7 +34,7 @@ def upgrade() -> None:
         sa.Column("roles", sa.JSON, nullable=False),
         sa.Column("namespaces", sa.JSON, nullable=False),
         sa.Column("plan_hash", sa.String(64), nullable=False),
-        sa.Column("confirmed", sa.String(253)),
+        sa.Column("confirmed", sa.Text),
         sa.Column("at", sa.String(32), nullable=False),
     )
     op.create_table(

@@ -55,7 +55,9 @@ def test_a_check_tells_its_findings_with_their_roots_and_explains_pods(story: St
     told = sound(answers.check(story.checks, "sandbox"))
     assert shown(told).index("critical") < shown(told).index("warning")
     assert "root cause: Node node1" in shown(told)
-    assert clicks(told, Button.WHY) == [Click(cluster="sandbox", pod=f"{POD.namespace}/{POD.name}")], "once a pod"
+    asked = clicks(told, Button.WHY)
+    assert asked.count(Click(cluster="sandbox", pod=f"{POD.namespace}/{POD.name}")) == 1
+    assert len(asked) == len({click.pod for click in asked}), "once a pod"
     assert "looked at" in shown(told)
 
 

@@ -15,6 +15,7 @@ from bot.slack.blocks import answers
 from bot.slack.blocks import incident as incidents
 from bot.slack.blocks import plan as plans
 from bot.slack.blocks.progress import Run
+from bot.slack.words import Click
 from bot.store.messages import Content
 from bot.store.requests import ShownPlan, ToldStep
 from diagnostics.facts import Snapshot
@@ -71,11 +72,13 @@ INCIDENT = st.builds(
 )  # fmt: skip
 ACT = st.builds(
     Planned, TEXT, TEXT, many(SUBJECT), st.just({}), st.sampled_from(Risk),
-    many(TEXT | st.builds("{}/{}".format, TEXT, TEXT)),
+    many(TEXT | st.builds("{}/{}".format, TEXT, TEXT)), many(TEXT),
 )  # fmt: skip
+WORD = st.builds(lambda act, what: msgspec.structs.replace(act, targets=(what,)), ACT, SUBJECT)
 STEP = st.builds(
-    PlannedStep, TEXT, st.sampled_from(["act", "note", "check"]), TEXT, st.none() | ACT,
+    PlannedStep, TEXT, st.sampled_from(["act", "note", "check", "manual", "attest"]), TEXT, st.none() | ACT,
     many(st.builds(Judged, TEXT, st.sampled_from(guards.Answer), many(TEXT))), st.none() | TEXT,
+    st.none(), st.none() | WORD, st.none() | ACT,
 )  # fmt: skip
 PLAN = st.builds(
     Plan, TEXT, TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=6),
@@ -84,7 +87,7 @@ PLAN = st.builds(
 )  # fmt: skip
 EXECUTION = st.builds(
     Execution, st.just("ex-00c0ffee"), PLAN, st.sampled_from(State), TEXT, st.just(NOW), st.none(), st.none(), st.none(),
-    st.just(0),
+    st.just(0), st.sampled_from([None, "cancel"]), st.none() | TEXT,
 )  # fmt: skip
 PERSON = st.builds(Person, TEXT | st.just("U024BE7LH"))
 APPROVAL = st.builds(Approval, PERSON, TEXT, TEXT, st.just(NOW))
@@ -130,8 +133,17 @@ def test_plans(made: Plan, changed: tuple[str, ...]) -> None:
 def test_requests_and_their_windows(run: Run, approvers: tuple[str, ...]) -> None:
     harmless(sound(plans.request(run, approvers)))
     harmless(sound(plans.asked_plan(ShownPlan("pl-1", None, run.execution.plan, 1, "C1"), run.execution)))
-    for view in (plans.approval_modal(run.execution, "C1"), plans.denial_modal(run.execution, "C1")):
+    click, execution = Click(execution=run.execution.id, step="a" * 100), run.execution
+    for view in (
+        plans.approval_modal(execution, "C1"), plans.denial_modal(execution, "C1"), plans.cancel_modal(execution, "C1"),
+        plans.attestation_modal(execution, "C1", click), plans.skip_modal(execution, "C1", click),
+    ):  # fmt: skip
         harmless(sound_view(view))
+    for content in (
+        answers.expired(execution, approvers),
+        answers.thawed("x", "y", (execution,) * 60, were_frozen=True),
+    ):
+        harmless(sound(content))
 
 
 @HARD

@@ -1,5 +1,6 @@
 """Plans and requests: what people approve is what they read, and buttons are there only while they mean something."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from bot.slack.blocks.plan import Run, approval_modal, asked_plan, denial_modal, modal_click, plan, request
+from bot.slack.blocks.plan import (
+    Run,
+    approval_modal,
+    asked_plan,
+    attestation_modal,
+    cancel_modal,
+    denial_modal,
+    modal_click,
+    plan,
+    request,
+    skip_modal,
+)
 from bot.slack.words import (
     APPROVAL_MODAL,
     CONFIRM_BLOCK,
@@ -23,6 +35,7 @@ from runbooks.approval import Approval, Decision, Person, decide
 from runbooks.events import Say
 from runbooks.model import Risk
 from runbooks.plan import Plan
+from runbooks.situation import Planned
 from runbooks.store import Execution, State
 from tests.bot.slack.blocks.rendered import Json, buttons, clicks, shown, sound, sound_view
 from tests.bot.slack.blocks.story import ALICE, BOB, Story
@@ -95,12 +108,17 @@ def test_a_plan_that_was_asked_for_cannot_be_asked_for_again(story: Story) -> No
     assert f"<@U0ALICE> asked for it: `{story.waiting.execution.id}`" in shown(told)
 
 
+def about(run: Run) -> Click:
+    """What each button of a request carries: the execution, and the plan that was shown."""
+    return Click(execution=run.execution.id, plan_hash=run.execution.plan.hash)
+
+
 def test_a_request_calls_those_who_may_approve_and_nobody_else(story: Story) -> None:
     told = sound(request(story.waiting, [ALICE.id, "U0BOB", "cli:carol", "U0BOB"]))
     assert "May approve: <@U0BOB>, `cli:carol`" in shown(told)
     assert "1 more approval of another person is needed" in shown(told)
-    assert clicks(told, Button.APPROVE) == clicks(told, Button.DENY) == [Click(execution=story.waiting.execution.id)]
-    assert "all 13 say yes" in shown(told)
+    assert clicks(told, Button.APPROVE) == clicks(told, Button.DENY) == [about(story.waiting)]
+    assert "all 18 say yes" in shown(told)
     assert "•  billing/ledger-0" in shown(told)
 
 
@@ -139,7 +157,7 @@ def test_the_steps_are_ticked_as_they_are_done(story: Story) -> None:
     fenced = next(r for r in story.runs if any(s.step == "unlock" for s in r.steps))
     marks = {line.split("*")[1]: line.split(" ")[0] for line in shown(request(fenced, ())).splitlines() if "* " in line}
     assert (marks["look"], marks["fence"], marks["unlock"], marks["clear"]) == ("✅", "✅", "⏳", "▫️")
-    assert buttons(request(fenced, ("U0BOB",))) == []
+    assert buttons(request(fenced, ("U0BOB",))) == ["Cancel"]
 
 
 def test_the_end_says_who_asked_who_approved_and_what_stays(story: Story) -> None:
@@ -217,7 +235,7 @@ def test_the_window_of_a_critical_plan_lists_all_that_it_touches_and_asks_for_th
     assert not confirm["optional"]
     assert "*Unstick undoes none of this.*" in shown(view)
     assert "The fence stays." in shown(view)
-    assert modal_click(view) == (Click(execution=story.waiting.execution.id), "C1")
+    assert modal_click(view) == (about(story.waiting), "C1")
 
 
 def test_a_plan_that_is_not_critical_needs_no_name(story: Story) -> None:
@@ -261,10 +279,127 @@ def test_the_denials_window_takes_a_reason_that_may_be_left_out(story: Story) ->
     (why,) = inputs(view)
     assert view["callback_id"] == DENIAL_MODAL
     assert (why["block_id"], why["element"]["action_id"], why["optional"]) == (WHY_BLOCK, WHY_INPUT, True)
-    assert modal_click(view) == (Click(execution=story.waiting.execution.id), "C1")
+    assert modal_click(view) == (about(story.waiting), "C1")
 
 
 @pytest.mark.parametrize("kept", ["", "{}", "[]", "C1", '{"click": "x", "channel": "C1"}', '{"click": 1}'])
 def test_a_window_that_carries_nothing_of_ours_is_refused(kept: Any) -> None:
     with pytest.raises(ValueError, match="nothing that Unstick wrote"):
         modal_click({"private_metadata": kept})
+
+
+# Steps that wait for somebody's word, and what else holds a run.
+
+
+def asking(story: Story, kind: str, **changes: Any) -> Run:
+    """A run that asks for a word on its first step, which is of this kind."""
+    first, *rest = story.plan.steps
+    node = next(target for target in story.plan.targets if target.kind == "Node")
+    word = (
+        Planned("attest", "a person attests: node node1 is off", (node,), {}, Risk.READ) if kind == "attest" else None
+    )
+    step = msgspec.structs.replace(first, kind=kind, says="do it <!here>", attest=word)
+    held = {"plan": msgspec.structs.replace(story.plan, steps=(step, *rest)), "state": State.ASKING, "asking": first.id}
+    execution = msgspec.structs.replace(story.waiting.execution, **{**held, "reason": "look at it", **changes})
+    return replace(story.waiting, execution=execution, said=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "button"), [("manual", Button.DONE), ("attest", Button.ATTEST), ("check", Button.TRY_AGAIN)]
+)
+def test_a_run_that_asks_has_the_button_for_the_word_that_its_step_waits_for(
+    story: Story, kind: str, button: Button
+) -> None:
+    run = asking(story, kind)
+    told = sound(request(run, ()))
+    assert buttons(told) == [button.label, "Skip", "Cancel"]
+    assert "✋ *Waits for somebody's word*: look at it" in shown(told)
+    click = msgspec.structs.replace(about(run), step="look", after=2)
+    assert clicks(told, button) == clicks(told, Button.SKIP) == [click], "an old button is for no other step"
+    assert clicks(told, Button.CANCEL) == [about(run)]
+
+
+def test_the_window_of_an_attestation_says_what_is_attested_and_asks_for_the_name(story: Story) -> None:
+    run = asking(story, "attest")
+    click = msgspec.structs.replace(about(run), step="look", after=2)
+    view = sound_view(attestation_modal(run.execution, "C1", click))
+    assert modal_click(view) == (click, "C1")
+    assert "Type the name exactly: node1" in shown(view)
+    assert "do it &lt;!here&gt;" in shown(view)
+    assert "with your name and the time" in shown(view)
+
+
+def test_a_skip_takes_a_reason_and_an_end_may_have_one(story: Story) -> None:
+    run = asking(story, "manual")
+    skip = sound_view(skip_modal(run.execution, "C1", msgspec.structs.replace(about(run), step="look")))
+    end = sound_view(cancel_modal(run.execution, "C1"))
+    assert [view["blocks"][-1]["optional"] for view in (skip, end)] == [False, True]
+    assert "Step *look* is left out" in shown(skip)
+    assert "What was done stands" in shown(end)
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "says", "shows"),
+    [
+        (State.PAUSED, None, "⏸️ *Paused*: look at it. Go on with `/unstick run", ["Cancel"]),
+        (State.IN_DOUBT, None, "❔ *In doubt*: look at it. Go on with `/unstick run", ["Cancel"]),
+        (State.RUNNING, None, "⏳ *Running*", ["Cancel"]),
+        (State.RUNNING, "cancel", "it will cancel after the act that is under way", []),
+        (State.CANCELLED, None, "⛔ *Cancelled*: look at it", []),
+    ],
+)
+def test_what_holds_a_run_is_said_with_what_may_be_done(
+    story: Story, state: State, wanted: str | None, says: str, shows: list[str]
+) -> None:
+    told = sound(request(asking(story, "check", state=state, wanted=wanted, asking=None), ()))
+    assert says in shown(told)
+    assert buttons(told) == shows
+
+
+def test_who_ended_a_run_stands_beside_the_reason(story: Story) -> None:
+    run = asking(story, "check", state=State.CANCELLED, asking=None)
+    ended = ToldStep(story.waiting.now, "", Say.ENDED, "cancelled by U0BOB: wrong node")
+    later = ToldStep(story.waiting.now, "", Say.ENDED, "cancelled: cancelled by a person")
+    told = shown(sound(request(replace(run, steps=(ended, later)), ())))
+    assert "⛔ *Cancelled* by <@U0BOB>: wrong node" in told
+
+
+def shows_a_diff(story: Story, lines: int) -> Plan:
+    act = next(step for step in story.plan.steps if step.act is not None)
+    assert act.act is not None
+    shows = ("--- now", "+++ then", *(f"+  image: `a<!here>`{n}" for n in range(lines)))
+    changed = msgspec.structs.replace(act, act=msgspec.structs.replace(act.act, shows=shows))
+    return msgspec.structs.replace(
+        story.plan, steps=tuple(changed if step.id == act.id else step for step in story.plan.steps)
+    )
+
+
+def test_what_an_act_shows_is_in_the_plan_the_request_and_the_window_as_it_stands(story: Story) -> None:
+    made = shows_a_diff(story, 2)
+    execution = msgspec.structs.replace(story.waiting.execution, plan=made)
+    for told in (
+        shown(sound(plan(shown_plan(made)))), shown(sound(request(replace(story.waiting, execution=execution), ()))),
+        shown(sound_view(approval_modal(execution, "C1"))),
+    ):  # fmt: skip
+        assert "`+  image: ˋa&lt;!here&gt;ˋ1`" in told
+
+
+def test_a_long_difference_is_bounded_and_the_rest_counted(story: Story) -> None:
+    told = sound(plan(shown_plan(shows_a_diff(story, 500))))
+    assert re.search(r"and \d{3} more lines: `unstick runbook plan` on the command line shows all", shown(told))
+
+
+def test_what_would_be_taken_back_is_said_where_people_say_yes(story: Story) -> None:
+    def back(action: str) -> Planned:
+        return Planned(action, f"{action} it", (), {}, Risk.LOW)
+
+    first, second, *rest = story.plan.steps
+    steps = (
+        msgspec.structs.replace(first, act=back("cordon"), undoing=back("uncordon")),
+        msgspec.structs.replace(second, act=back("fence"), undoing=back("unfence")), *rest,
+    )  # fmt: skip
+    execution = msgspec.structs.replace(story.waiting.execution, plan=msgspec.structs.replace(story.plan, steps=steps))
+    told = shown(sound_view(approval_modal(execution, "C1")))
+    assert "Unstick takes back, newest first:* unfence it; uncordon it" in told
+    assert "Unstick undoes none of this" not in told
+    assert "Unstick undoes none of this" in shown(sound_view(approval_modal(story.waiting.execution, "C1")))

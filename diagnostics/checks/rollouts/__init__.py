@@ -1,0 +1,1 @@
+"""Checks of how workloads replace their pods."""

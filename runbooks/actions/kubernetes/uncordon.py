@@ -1,0 +1,70 @@
+"""Uncordon a node, so that pods may be scheduled to it again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostics.facts import Read
+from diagnostics.facts.holders import NODES
+from runbooks.actions import Action, Clients, Undo, Write
+from runbooks.actions.outcomes import telling_outcome
+from runbooks.model import Risk
+from runbooks.situation import CannotPlan, Planned, Situation
+
+
+def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
+    """Plan to let the scheduler use the node.
+
+    Raises:
+        CannotPlan: there is no such node.
+    """
+    node = situation.node()
+    if node is None:
+        raise CannotPlan(f"there is no node {arguments.get('node')}")
+    return Planned(
+        action="kubernetes.uncordon",
+        says=f"uncordon node {node.metadata.name}",
+        targets=(node.subject,),
+        effect={"unschedulable": None},
+        risk=Risk.LOW,
+    )
+
+
+async def dry_run(planned: Planned, clients: Clients) -> None:
+    """Ask the server whether it would accept the patch."""
+    with telling_outcome("uncordon the node", dry=True):
+        await clients.api().patch(planned.targets[0], {"spec": planned.effect}, dry_run=True)
+
+
+async def apply(planned: Planned, clients: Clients) -> None:
+    """Mark the node schedulable."""
+    with telling_outcome("uncordon the node"):
+        await clients.api().patch(planned.targets[0], {"spec": planned.effect}, dry_run=False)
+
+
+def done(planned: Planned, situation: Situation) -> bool | None:
+    """Whether the very node is schedulable; None where nodes were not seen."""
+    nodes = situation.snapshot.seen(NODES)
+    if nodes is None:
+        return None
+    uid = planned.targets[0].uid
+    return any(n.metadata.uid == uid and not n.spec.unschedulable for n in nodes.full)
+
+
+def _cordon(planned: Planned) -> Planned:
+    node = planned.targets[0]
+    return Planned("kubernetes.cordon", f"cordon node {node.name}", (node,), {"unschedulable": True}, Risk.LOW)
+
+
+ACTION = Action(
+    risk=Risk.LOW,
+    parameters={"node": "node"},
+    required=frozenset({"node"}),
+    undo=Undo("kubernetes.cordon", _cordon),
+    reads=(Read(NODES),),
+    writes=(Write("", "nodes", "patch", "Node"),),
+    guards=("object_unchanged", "node_is_back", "ceph_serves_node"),
+    plan=plan,
+    apply=apply,
+    done=done,
+    dry_run=dry_run,
+)
