@@ -1,15 +1,18 @@
-"""The configuration as its file says now: who may do what changes while the bot serves."""
+"""The configuration as its file says now: who may do what, how much, and when not, changes while the bot serves."""
 
 import logging
 import threading
 import time
 from pathlib import Path
 
+from bot.rules import rules
 from bot.settings import Settings, SettingsError, load
 
 _log = logging.getLogger("unstick.settings")
 # Seconds without a change after which a file that is written in place counts as whole.
 STEADY = 2.0
+# Without one of these the file would let more be done, and that may as well be a slip.
+_STAY = frozenset({"people", "critical_quorum", "limits", "change_freezes"})
 
 
 class Rereading:
@@ -37,7 +40,7 @@ class Rereading:
                     self._seen = stamp
                     if str(error) != self._said:
                         self._said = str(error)
-                        _log.error("%s Until then, who may do what stays as it was.", error)
+                        _log.error("%s Until then, who may do what, how much, and when not, stays as it was.", error)
             return self._good
 
     def _is_being_written(self, stamp: tuple[int, ...] | None) -> bool:
@@ -55,11 +58,15 @@ class Rereading:
         read = load(str(self._file))
         if _stamp(self._file) != stamp:
             return  # it is being written: the next one to ask reads it
-        if gone := sorted({"people", "critical_quorum"} & self._good.model_fields_set - read.model_fields_set):
+        rules(read)  # a change freeze that never comes would be met by the next click
+        if gone := sorted(_STAY & self._good.model_fields_set - read.model_fields_set):
             raise SettingsError(f"{self._file} does not say {' and '.join(gone)} any more: that takes a restart.")
         self._seen = stamp
         if self._said or read != self._good:
-            _log.warning("%s was read anew: who may do what is as it says now; all else takes a restart.", self._file)
+            _log.warning(
+                "%s was read anew: who may do what, how much, and when not, is as it says now; all else takes a restart.",
+                self._file,
+            )
         self._good, self._said = read, ""
 
 

@@ -1,8 +1,8 @@
 """The configuration: one YAML file, validated as a whole before anything else happens.
 
 It names clusters (each with its Kubernetes, its Ceph and the identities to use there) and people with their roles.
-Without a file there is one cluster, `default`, reached the way kubectl and ceph reach it. Who may do what is read anew
-while the bot serves (`bot.rereading`); all else is read once.
+Without a file there is one cluster, `default`, reached the way kubectl and ceph reach it. Who may do what,
+how much, and when not, is read anew while the bot serves (`bot.rereading`); all else is read once.
 """
 
 import os
@@ -185,8 +185,8 @@ _LIMITS = (
 class Settings(_Words):
     """The whole configuration.
 
-    While `unstick serve` runs, `people`, `unknown_people` and `critical_quorum` hold as the file says now, from the next
-    click on; clusters, schedules, channels and all else take a restart.
+    While `unstick serve` runs, `people`, `unknown_people`, `critical_quorum`, `limits` and `change_freezes` hold as the
+    file says now, from the next decision on; all else takes a restart.
     """
 
     clusters: dict[str, ClusterSettings] = Field(default_factory=lambda: {"default": ClusterSettings()}, min_length=1)

@@ -6,9 +6,15 @@ anything else, and never repeated blindly.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Connection
 
 from diagnostics.sources import CouldNotLook
+from runbooks import judging
 from runbooks import plan as plans
 from runbooks.actions import ActFailed, ActStopped, OutcomeUnknown, all_actions
 from runbooks.approval import counts_at
@@ -19,7 +25,8 @@ from runbooks.hands import Hands
 from runbooks.model import CheckBecomes, GuardCall, Replacement, Step
 from runbooks.plan import PlannedStep
 from runbooks.situation import Planned, Situation
-from runbooks.verifying import BETWEEN_LOOKS, LOOKS, Pass, Stop
+from runbooks.standing import STANDING
+from runbooks.verifying import BETWEEN_LOOKS, LOOKS, POLL, Pass, Stop
 
 PASSES = frozenset({"outside_change_freeze", "within_blast_radius", "not_already_running"})
 """The guards whose refusal passes by itself: a freeze, a limit, another execution."""
@@ -29,7 +36,7 @@ UNDONE = ".undo"
 
 def judge_all(calls: Sequence[GuardCall], situation: Situation) -> list[tuple[str, Ruling]]:
     """Every guard with its ruling."""
-    return [(call.name, plans.judge(call, situation)) for call in calls]
+    return [(call.name, judging.judge(call, situation)) for call in calls]
 
 
 class Acting(Pass):
@@ -49,7 +56,7 @@ class Acting(Pass):
         async with self.world.hands(self.plan.requester) as hands:
             for _ in range(LOOKS):
                 situation = await self.situation(act, await hands.admission(act))
-                rulings = judge_all(plans.required(step), situation)
+                rulings = judge_all(judging.required(step), situation)
                 if any(r.answer is Answer.UNKNOWN for _, r in rulings) or all(r.allowed for _, r in rulings):
                     break
                 await self.world.sleep(BETWEEN_LOOKS)
@@ -57,17 +64,21 @@ class Acting(Pass):
             if any(r.answer is Answer.REFUSED for _, r in conditions) and not any(
                 r.answer is Answer.UNKNOWN for _, r in conditions
             ):
-                return "not needed any more: " + "; ".join(reason for _, r in conditions for reason in r.reasons)
-            self._in_time()
+                why = "not needed any more: " + "; ".join(reason for _, r in conditions for reason in r.reasons)
+                detail = {"step": planned.id, "reasons": [why]}
+                await asyncio.to_thread(self.store.record, "left out", self.person.id, self.execution.id, detail)
+                return why
+            self.in_time()
             everything = (*conditions, *rulings)
             self._allowed(everything)
             self._as_approved(planned, rulings)
-            entry = await self._do(planned.id, act, everything, hands, step.timeout)
+            entry = await self._do(planned.id, situation, everything, hands, step.timeout)
         return f"{act.says}: {await self._verified(step, act, entry)}"
 
     def _allowed(self, rulings: Sequence[tuple[str, Ruling]]) -> None:
         """Refuse an act that not all guards allow. What only has to wait, such as for a thaw, is paused."""
-        bad = [(name, reason) for name, ruling in rulings if not ruling.allowed for reason in ruling.reasons]
+        silent = ("it does not say why",)
+        bad = [(name, reason) for name, r in rulings if not r.allowed for reason in r.reasons or silent]
         if not bad:
             return
         reason = "; ".join(f"{name}: {why}" for name, why in bad)
@@ -75,7 +86,7 @@ class Acting(Pass):
             raise Stop(State.PAUSED, Say.REFUSED, reason)
         raise Stop(State.FAILED, Say.REFUSED, reason)
 
-    def _in_time(self) -> None:
+    def in_time(self) -> None:
         """Refuse to begin an act for which the approval is over.
 
         A run that began in time may take as long as it takes. One that was interrupted may be gone on with later, but
@@ -109,6 +120,8 @@ class Acting(Pass):
         for; then fresh facts tell. What they show as not done may be tried again, behind the same guards.
         """
         last = await self.last_entry(name)
+        if last is not None and last.outcome == "not done" and (settles := all_actions()[act.action].settles):
+            await self.world.sleep(settles)  # a person may have said so, and what is on its way may land still
         if last is None or last.outcome not in (None, "done", "unverified"):
             return None
         if last.outcome is None and not await self._was_done(name, act, last):
@@ -123,10 +136,11 @@ class Acting(Pass):
         # When its last request was sent is not known: only that none is sent from now on.
         if settles := all_actions()[act.action].settles:
             await self.world.sleep(settles)
-        verdict = all_actions()[act.action].done(act, await self.situation(act))
+        verdict = all_actions()[act.action].done(act, await self.situation(act, heeding=False))
         if verdict is None:
             what = f"whether step {name} was done cannot be seen now: look again later"
             raise Stop(State.IN_DOUBT, Say.IN_DOUBT, what)
+        self.unsettled = False
         if verdict:
             await self._conclude(entry, "done", None)
         else:
@@ -134,14 +148,16 @@ class Acting(Pass):
         return verdict
 
     async def _do(
-        self, name: str, act: Planned, rulings: Sequence[tuple[str, Ruling]], hands: Hands, timeout: timedelta
+        self, name: str, situation: Situation, rulings: Sequence[tuple[str, Ruling]], hands: Hands, timeout: timedelta
     ) -> Entry:
+        act = situation.act
+        assert act is not None, "what is done has been judged"
         self.still_ours()
         seen = [{"guard": guard, "answer": r.answer, "reasons": list(r.reasons)} for guard, r in rulings]
-        entry = await asyncio.to_thread(self.store.intend, self.lease, name, act, seen)
+        still = partial(self._still_allowed, situation)
+        entry = await asyncio.to_thread(self.store.intend, self.lease, name, act, seen, still)
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                await hands.apply(act)
+            await self._apply(act, hands, timeout)
         except ActFailed as error:
             await self._conclude(entry, "failed", str(error))
             raise Stop(State.FAILED, Say.FAILED, str(error)) from None
@@ -154,6 +170,39 @@ class Acting(Pass):
         await self._conclude(entry, "done", None)
         self.done.append(act)
         return entry
+
+    def _still_allowed(self, situation: Situation, connection: Connection) -> None:
+        """Judge within the intent's transaction what other people and executions may have changed a moment ago.
+
+        Raises:
+            Stop: a freeze, a limit or another execution keeps the act from being begun.
+        """
+        snapshot = situation.snapshot.with_fact(STANDING, self.standing(connection))
+        now = replace(situation, snapshot=snapshot)
+        self._allowed(judge_all([GuardCall(name=name) for name in sorted(PASSES)], now))
+
+    async def _apply(self, act: Planned, hands: Hands, timeout: timedelta) -> None:
+        """Do it, for as long as the lease is kept: after that another process may be at it.
+
+        Raises:
+            LostLease: the lease could not be kept meanwhile; whether it was done is not known.
+            TimeoutError: it took too long.
+        """
+        doing = asyncio.create_task(hands.apply(act))
+        try:
+            await asyncio.wait(
+                {doing, self.keeper}, timeout=timeout.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if doing.done():
+                doing.result()
+                return
+        finally:
+            if not doing.done():
+                doing.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await doing
+        self.still_ours()
+        raise TimeoutError
 
     async def _verified(self, step: Step, act: Planned, entry: Entry) -> str:
         """Verify an act that was done, and write down what that came to, apart from the act's own outcome.
@@ -203,8 +252,30 @@ class Acting(Pass):
             return f"taken back: {undoing.says}"
         async with self.world.hands(self.plan.requester) as hands:
             situation = await self.situation(undoing, await hands.admission(undoing))
-            rulings = judge_all(plans.guards_of(undoing.action), situation)
+            rulings = judge_all(judging.guards_of(undoing.action), situation)
+            self.in_time()
             self._allowed(rulings)
-            entry = await self._do(name, undoing, rulings, hands, step.timeout)
-        await self._note_verified(entry, "taken back", holds=True)
+            entry = await self._do(name, situation, rulings, hands, step.timeout)
+        await self._seen_taken_back(undoing, entry, step.timeout)
         return f"taken back: {undoing.says}"
+
+    async def _seen_taken_back(self, undoing: Planned, entry: Entry, within: timedelta) -> None:
+        """Wait until fresh facts show that an act was taken back.
+
+        Raises:
+            Stop: they do not, or nothing can be seen.
+        """
+        deadline = self.world.now() + within
+        while True:
+            verdict = all_actions()[undoing.action].done(undoing, await self.situation(undoing))
+            if verdict:
+                await self._note_verified(entry, "taken back", holds=True)
+                return
+            if self.world.now() >= deadline:
+                if verdict is None:
+                    what = f"whether this was done cannot be seen now: {undoing.says}"
+                    raise Stop(State.IN_DOUBT, Say.IN_DOUBT, what)
+                reason = f"this was done and is not so: {undoing.says}"
+                await self._note_verified(entry, reason, holds=False)
+                raise Stop(State.FAILED, Say.FAILED, reason)
+            await self.world.sleep(POLL)

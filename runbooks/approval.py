@@ -63,7 +63,7 @@ def may_request(plan: Plan, person: Person) -> tuple[str, ...]:
         reasons.append(f"{person.id} is not known here")
     if plan.requester not in person.ids:
         reasons.append(f"the plan was made for {plan.requester}, not for {person.id}: plan it anew")
-    return (*reasons, *_outside(plan.namespaces, person))
+    return (*reasons, *_outside(plan, person))
 
 
 def may_run(plan: Plan, person: Person, *, begun: bool = False) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def may_run(plan: Plan, person: Person, *, begun: bool = False) -> tuple[str, ..
         reasons.append(f"{plan.requester} asked for this plan of risk low, and only they may start it")
     if not (person.may("responder") or person.may("approver")):
         reasons.append(f"{person.id} has neither the role responder nor approver")
-    return (*reasons, *_outside(plan.namespaces, person))
+    return (*reasons, *_outside(plan, person))
 
 
 def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...
     if plan.confirmation is not None and approval.confirmed != plan.confirmation:
         typed = f"not {approval.confirmed!r}" if approval.confirmed else "nothing was typed"
         reasons.append(f"a critical plan is confirmed by typing {plan.confirmation!r} (--confirm); {typed}")
-    return (*reasons, *_outside(plan.namespaces | plan.who_pays, person))
+    return (*reasons, *_outside(plan, person, plan.who_pays))
 
 
 def may_deny(plan: Plan, person: Person) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def may_deny(plan: Plan, person: Person) -> tuple[str, ...]:
     if plan.requester in person.ids:
         return ()
     reasons = () if person.may("approver") else (_NO_APPROVER.format(person.id),)
-    return (*reasons, *_outside(plan.namespaces, person))
+    return (*reasons, *_outside(plan, person))
 
 
 def anew(approvals: Iterable[Approval], who: Callable[[str], Person]) -> tuple[Approval, ...]:
@@ -120,7 +120,7 @@ def may_say(plan: Plan, person: Person, kind: Said, said: str) -> tuple[str, ...
             reasons.append("a step is skipped for a reason: say why")
     elif not (person.may("responder") or person.may("approver")):
         reasons.append(f"{person.id} has neither the role responder nor approver")
-    return (*reasons, *_outside(plan.namespaces, person))
+    return (*reasons, *_outside(plan, person))
 
 
 def may_decide(plan: Plan, person: Person, why: str) -> tuple[str, ...]:
@@ -128,13 +128,13 @@ def may_decide(plan: Plan, person: Person, why: str) -> tuple[str, ...]:
     reasons = [] if person.may("admin") else [f"{person.id} does not have the role admin, which this takes"]
     if not why.strip():
         reasons.append("say how you know what became of it")
-    return (*reasons, *_outside(plan.namespaces, person))
+    return (*reasons, *_outside(plan, person))
 
 
 def may_halt(plan: Plan, person: Person) -> tuple[str, ...]:
     """Why a person may not pause or cancel an execution; empty where they may. Whoever asked for it always may."""
     if plan.requester in person.ids or any(map(person.may, ("responder", "approver", "admin"))):
-        return () if plan.requester in person.ids else _outside(plan.namespaces, person)
+        return () if plan.requester in person.ids else _outside(plan, person)
     return (f"{person.id} has none of the roles responder, approver and admin",)
 
 
@@ -144,14 +144,24 @@ def counts_at(plan: Plan, words: Sequence[Statement], now: datetime) -> datetime
     What a step waits for may take longer than a plan lasts, such as a walk to a machine. The facts are judged anew anyway.
     """
     last = words[-1].at if words else None
-    if last is None or now < plan.expires or last >= plan.expires + WORD_KEEPS or now - last >= FRESH_WORD:
+    if last is None or now < plan.expires or last >= plan.expires + WORD_KEEPS:
+        return now
+    if not timedelta(0) <= now - last < FRESH_WORD:
         return now
     return plan.expires - timedelta(seconds=1)
 
 
-def _outside(touched: frozenset[str], person: Person) -> tuple[str, ...]:
-    outside = sorted(touched - person.namespaces) if person.namespaces else []
-    return tuple(f"{person.id} has no role in namespace {namespace}" for namespace in outside)
+def _outside(plan: Plan, person: Person, besides: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Why a person's roles do not reach as far as a plan; what is in no namespace takes roles that hold everywhere."""
+    if not person.namespaces:
+        return ()
+    touched = plan.namespaces | besides
+    if plan.acts and not touched:
+        own = ", ".join(sorted(person.namespaces))
+        return (f"{person.id} has roles in namespace {own} alone, and this is in no namespace",)
+    return tuple(
+        f"{person.id} has no role in namespace {namespace}" for namespace in sorted(touched - person.namespaces)
+    )
 
 
 def decide(plan: Plan, approvals: Sequence[Approval], now: datetime, quorum: int = 1) -> Decision:

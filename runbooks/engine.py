@@ -13,18 +13,21 @@ import msgspec
 from sqlalchemy import Connection
 
 from runbooks import approval as approvals
+from runbooks import judging
 from runbooks import plan as plans
 from runbooks.approval import Approval, Decision, Person
 from runbooks.database import StoreError
 from runbooks.events import StepEvent
 from runbooks.execution import HELD, NOT_BEGUN, AlreadyOpen, Execution, Lease, LostLease, State
+from runbooks.governance import standing_of
 from runbooks.model import Runbook
 from runbooks.owner import has_died, this_process
+from runbooks.parameters import subject_of
 from runbooks.plan import PLAN_LASTS, Plan
 from runbooks.run import Run
 from runbooks.standing import ADMISSIONS, STANDING, Rules, Standing, key_of
 from runbooks.store import Store
-from runbooks.verifying import BETWEEN_LOOKS, LOOKS, World, subject_of
+from runbooks.verifying import BETWEEN_LOOKS, LOOKS, World
 
 
 class Refusal(Exception):
@@ -71,7 +74,7 @@ class Engine:
     ) -> Plan:
         async with self.world.hands(requester) as hands:
             for _ in range(LOOKS):
-                snapshot = await self.world.look(plans.reads_of(runbook), subject_of(params))
+                snapshot = await self.world.look(judging.reads_of(runbook), subject_of(params))
                 standing = await asyncio.to_thread(self._standing, runbook.id, execution)
                 snapshot = snapshot.with_fact(STANDING, standing)
                 # What would be done is known first, and then what the API server says to it.
@@ -84,10 +87,14 @@ class Engine:
                 await self.world.sleep(BETWEEN_LOOKS)
         return plan
 
-    def _standing(self, runbook: str, execution: str) -> Standing:
-        """How things stand around a runbook. Blocks."""
+    def _standing(self, runbook: str, execution: str, connection: Connection | None = None) -> Standing:
+        """How things stand around a runbook, within a transaction if there is one. Blocks."""
         rules = self.rules()
-        found = self.store.standing(self.cluster, runbook, execution, rules.longest)
+        if connection is None:
+            found = self.store.standing(self.cluster, runbook, execution, rules.longest)
+        else:
+            now = self.store.now()
+            found = standing_of(connection, now, self.cluster, runbook, execution, rules.longest)
         closed = rules.closed(runbook, self.world.now())
         return msgspec.structs.replace(found, closed=closed, limits=rules.limits)
 
@@ -102,9 +109,7 @@ class Engine:
         Raises:
             Refusal: the person may not, a guard does not allow it, or another execution does the same; with all reasons.
         """
-        reasons = [*besides, *self._elsewhere(plan), *approvals.may_request(plan, person), *plan.refusals]
-        if plans.digest(plan) != plan.hash:
-            reasons.append("the plan is not the one that was made: its hash does not fit")
+        reasons = [*besides, *self.not_ours(plan), *approvals.may_request(plan, person), *plan.refusals]
         if self.world.now() >= plan.expires:
             reasons.append(f"the plan expired at {plan.expires:%H:%M:%S} UTC: plan it anew")
         what = f"{plan.runbook}@{plan.version}"
@@ -127,16 +132,20 @@ class Engine:
         execution = await asyncio.to_thread(self.store.get, execution.id)
         plan, now = execution.plan, self.world.now()
         approval = Approval(person, plan.hash, confirmed, now)
-        reasons = [*self._elsewhere(plan), *approvals.may_approve(plan, approval, now)]
+        reasons = [*self.not_ours(plan), *approvals.may_approve(plan, approval, now)]
         if execution.state is not State.WAITING:
             reasons.append(f"{execution.id} is {execution.state}: there is nothing to approve")
+        verdicts: dict[str, str] = {}
         if not reasons:
-            reasons = await self._void_if_changed(execution)
+            reasons = await self._void_if_changed(execution, verdicts)
+        what = f"the approval of {execution.id} is refused"
         if reasons:
             await asyncio.to_thread(self.store.expire, self.world.now())
-            what = f"the approval of {execution.id} is refused"
             await self.refuse("approval refused", what, person, execution.id, reasons)
-        await asyncio.to_thread(self.store.approve, execution.id, approval)
+        try:
+            await asyncio.to_thread(self.store.approve, execution.id, approval, verdicts)
+        except LostLease as lost:
+            await self.refuse("approval refused", what, person, execution.id, [str(lost)])
         decision = await self._decision(execution)
         if decision.allowed:
             await self._move_on(execution, State.APPROVED, person, (State.WAITING,), "approval")
@@ -159,6 +168,8 @@ class Engine:
         reasons = list(approvals.may_deny(execution.plan, person))
         if execution.state not in NOT_BEGUN:
             reasons.append(f"{execution.id} is {execution.state}: there is nothing to deny")
+        elif await asyncio.to_thread(self.store.entries, execution.id):
+            reasons.append(f"{execution.id} has begun to act: cancel it instead")
         if reasons:
             what = f"the denial of {execution.id} is refused"
             await self.refuse("denial refused", what, person, execution.id, reasons)
@@ -188,19 +199,30 @@ class Engine:
         await asyncio.to_thread(self.store.record, event, person.id, execution, {**detail, "reasons": list(reasons)})
         raise Refusal(what, reasons)
 
-    def _elsewhere(self, plan: Plan) -> list[str]:
-        """A plan is for one cluster: objects of the same name in another one are none of its business."""
-        return (
-            [] if plan.cluster == self.cluster else [f"the plan is for cluster {plan.cluster}, not for {self.cluster}"]
-        )
+    def not_ours(self, plan: Plan) -> list[str]:
+        """Why a plan is none of this engine's: it is for another cluster, or is not what was made.
 
-    async def _void_if_changed(self, execution: Execution) -> list[str]:
-        """Why what was asked for is not what would be done now: the plan made anew must have the same hash."""
+        Objects of the same name in another cluster are none of its business, and a row that somebody edited is no plan.
+        """
+        reasons = []
+        if plan.cluster != self.cluster:
+            reasons.append(f"the plan is for cluster {plan.cluster}, not for {self.cluster}")
+        if plans.digest(plan) != plan.hash:
+            reasons.append("the plan is not the one that was made: its hash does not fit")
+        return reasons
+
+    async def _void_if_changed(self, execution: Execution, verdicts: dict[str, str] | None = None) -> list[str]:
+        """Why what was asked for is not what would be done now: the plan made anew must have the same hash.
+
+        `verdicts` takes what the guards said now.
+        """
         plan = execution.plan
         if replaced := await self._void_if_replaced(execution):
             return replaced
         runbook = self.find(f"{plan.runbook}@{plan.version}")
         now = await self._made(runbook, plan.params, plan.requester, plan.expires, execution.id)
+        if verdicts is not None:
+            verdicts |= now.verdicts
         if now.refusals:  # what could not be seen just now has not changed: that is refused, and may be tried again
             return await self._void(execution, list(now.refusals)) if now.is_refused else list(now.refusals)
         return await self._void(execution, list(plans.differences(plan, now)))
@@ -238,19 +260,26 @@ class Engine:
         await asyncio.to_thread(self.store.interrupted, has_died)
         execution = await asyncio.to_thread(self.store.get, execution_id)
         tried = await asyncio.to_thread(self.store.entries, execution_id)
-        barred = await self._may_run(execution, person, begun=bool(tried))
+        await self._may_run(execution, person, begun=bool(tried))
+        what = f"{execution_id} cannot be run"
         try:
             lease = await asyncio.to_thread(
-                lambda: self.store.take(execution_id, this_process(), person.id, gone=has_died)
+                lambda: self.store.take(execution_id, this_process(), person.id, gone=has_died, seen=execution.state)
             )
         except LostLease as lost:
-            await self.refuse("run refused", f"{execution_id} cannot be run", person, execution_id, [str(lost)])
+            await self.refuse("run refused", what, person, execution_id, [str(lost)])
         keeper = asyncio.create_task(self._keep(lease))
         try:
+            # Looking took a while: an approval may have been taken back or run out since. From here on nobody can.
+            decision = await self._decision(execution)
+            if not tried and not decision.allowed:
+                await asyncio.to_thread(self.store.leave, lease)
+                await self.refuse("run refused", what, person, execution_id, decision.reasons)
+            barred = decision.reasons
             runbook = self.find(f"{execution.plan.runbook}@{execution.plan.version}")
             run = Run(
                 self.store, self.world, runbook, execution, lease, person, keeper, barred,
-                lambda: self._standing(execution.plan.runbook, execution.id),
+                lambda connection=None: self._standing(execution.plan.runbook, execution.id, connection), self.who,
             )  # fmt: skip
             async with aclosing(run.steps()) as events:
                 async for event in events:
@@ -260,9 +289,9 @@ class Engine:
             with suppress(LostLease, StoreError):  # it has ended, or the database is away and the lease will run out
                 await asyncio.to_thread(self.store.leave, lease)
 
-    async def _may_run(self, execution: Execution, person: Person, *, begun: bool) -> tuple[str, ...]:
-        """Insist that a person may run an execution; gives why one that has begun may begin no further act."""
-        reasons = [*self._elsewhere(execution.plan), *approvals.may_run(execution.plan, person, begun=begun)]
+    async def _may_run(self, execution: Execution, person: Person, *, begun: bool) -> None:
+        """Insist that a person may run an execution."""
+        reasons = [*self.not_ours(execution.plan), *approvals.may_run(execution.plan, person, begun=begun)]
         decision = await self._decision(execution)
         if execution.state not in (*NOT_BEGUN, *HELD):
             reasons.append(f"{execution.id} is {execution.state}")
@@ -275,7 +304,6 @@ class Engine:
             reasons = await (self._void_if_replaced(execution) if begun else self._void_if_changed(execution))
         if reasons:
             await self.refuse("run refused", f"{execution.id} cannot be run", person, execution.id, reasons)
-        return decision.reasons
 
     async def waits_again(self, execution: Execution) -> None:
         """Leave an execution waiting for approval, where those that it has are not enough any more."""
@@ -285,10 +313,10 @@ class Engine:
 
     async def _to_waiting(self, execution: Execution, decision: Decision) -> None:
         """An approval that does not count any more leaves an execution waiting, so that another one can be given."""
-        why = "; ".join(decision.reasons)
+        why, begins = "; ".join(decision.reasons), (State.APPROVED, State.PAUSED, State.ASKING)
         with suppress(LostLease):
             await asyncio.to_thread(
-                lambda: self.store.move(execution.id, State.WAITING, "engine", why, only_from=(State.APPROVED,))
+                lambda: self.store.move(execution.id, State.WAITING, "engine", why, only_from=begins)
             )
 
     async def _keep(self, lease: Lease) -> str:

@@ -1,11 +1,11 @@
 """Who stopped everything, what was done lately, and what other executions work on: all that stands around an execution."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, or_, select
 
 from runbooks import audit
 from runbooks.database import Database, from_stored, stored
@@ -14,6 +14,9 @@ from runbooks.plan import Plan
 from runbooks.situation import Planned
 from runbooks.standing import Begun, FencedByUs, Standing, hold_key
 from runbooks.tables import executions, freezes, holds, journal
+
+_NOTHING = ("not done", "failed")
+"""The outcomes of an act that changed nothing."""
 
 
 class Governance(Database):
@@ -48,29 +51,32 @@ class Governance(Database):
 
         `within` is how far back acts count.
         """
-        freeze = self.frozen(cluster)
-        since = stored(self.now() - within)
         with self.read() as connection:
-            of_cluster = executions.c.cluster == cluster
-            joined = journal.join(executions, journal.c.execution == executions.c.id)
-            acted = connection.execute(
-                select(journal.c.intended, journal.c.execution, journal.c.act, executions.c.runbook)
-                .select_from(joined).where(of_cluster, journal.c.intended >= since)
-            ).all()  # fmt: skip
-            fences = connection.execute(
-                select(journal.c.intended, journal.c.act).select_from(joined)
-                .where(of_cluster, journal.c.outcome == "done", journal.c.action == "ceph.fence")
-            ).all()  # fmt: skip
-            held = connection.execute(select(holds).where(holds.c.execution != execution)).all()
-        frozen = (
-            None
-            if freeze is None
-            else f"everything is stopped since {freeze.at:%d %b %H:%M} UTC by {freeze.person}: {freeze.why}"
-        )
-        return Standing(
-            runbook, frozen, begun=tuple(_begun(row) for row in acted), held={row.key: row.execution for row in held},
-            fenced=tuple(fence for row in fences for fence in _fenced(row)),
-        )  # fmt: skip
+            return standing_of(connection, self.now(), cluster, runbook, execution, within)
+
+
+def standing_of(
+    connection: Connection, now: datetime, cluster: str, runbook: str, execution: str, within: timedelta
+) -> Standing:
+    """How things stand around a runbook, within a transaction."""
+    row = connection.execute(select(freezes).where(freezes.c.cluster == cluster)).one_or_none()
+    since = stored(now - within)
+    of_cluster = executions.c.cluster == cluster
+    joined = journal.join(executions, journal.c.execution == executions.c.id)
+    acted = connection.execute(
+        select(journal.c.intended, journal.c.execution, journal.c.act, executions.c.runbook)
+        .select_from(joined).where(of_cluster, journal.c.intended >= since)
+    ).all()  # fmt: skip
+    fences = connection.execute(
+        select(journal.c.intended, journal.c.act).select_from(joined)
+        .where(of_cluster, journal.c.action == "ceph.fence", or_(journal.c.outcome.is_(None), journal.c.outcome.not_in(_NOTHING)))
+    ).all()  # fmt: skip
+    held = connection.execute(select(holds).where(holds.c.execution != execution)).all()
+    frozen = f"everything is stopped since {row.at[:16]} UTC by {row.person}: {row.why}" if row else None
+    return Standing(
+        runbook, frozen, begun=tuple(_begun(one) for one in acted), held={one.key: one.execution for one in held},
+        fenced=tuple(fence for one in fences for fence in _fenced(one)),
+    )  # fmt: skip
 
 
 def hold(connection: Connection, execution: str, plan: Plan) -> None:

@@ -33,7 +33,11 @@ class Interventions:
             Refusal: the person may not, or the step does not wait for such a word.
         """
         execution = await asyncio.to_thread(self._store.get, execution.id)
-        reasons = [*approvals.may_say(execution.plan, person, kind, said), *self._fits(execution, kind, confirmed)]
+        reasons = [
+            *self._engine.not_ours(execution.plan),
+            *approvals.may_say(execution.plan, person, kind, said),
+            *self._fits(execution, kind, confirmed),
+        ]
         if step is not None and execution.asking is not None and step != execution.asking:
             reasons.append(f"this is a word on step {step}, and step {execution.asking} waits for one by now")
         what = f"the word on {execution.id} is refused"
@@ -50,7 +54,14 @@ class Interventions:
         if execution.state is not State.ASKING:
             return [f"{execution.id} is {execution.state}: no step of it waits for anybody's word"]
         plan = execution.plan
-        book = self._engine.find(f"{plan.runbook}@{plan.version}")
+        if self._engine.world.now() >= plan.expires + approvals.WORD_KEEPS:
+            return [
+                f"its approval expired at {plan.expires:%H:%M:%S} UTC, too long ago: cancel it, and ask for it anew"
+            ]
+        try:
+            book = self._engine.find(f"{plan.runbook}@{plan.version}")
+        except LookupError as error:
+            return [str(error)]
         step = next((step for step in book.steps if step.id == execution.asking), None)
         planned = next((step for step in plan.steps if step.id == execution.asking), None)
         if step is None or planned is None:
@@ -74,7 +85,7 @@ class Interventions:
             Refusal: the person may not, or nothing is in doubt.
         """
         execution = await asyncio.to_thread(self._store.get, execution.id)
-        reasons = list(approvals.may_decide(execution.plan, person, why))
+        reasons = [*self._engine.not_ours(execution.plan), *approvals.may_decide(execution.plan, person, why)]
         what = f"the decision on {execution.id} is refused"
         if reasons:
             await self._engine.refuse("decision refused", what, person, execution.id, reasons)
@@ -105,6 +116,9 @@ class Interventions:
         await asyncio.to_thread(self._store.interrupted, has_died)  # a dead runner heeds nobody
         execution = await asyncio.to_thread(self._store.get, execution.id)
         reasons = list(approvals.may_halt(execution.plan, person))
+        entries = await asyncio.to_thread(self._store.entries, execution.id)
+        if execution.state is State.IN_DOUBT and any(entry.outcome is None for entry in entries):
+            reasons.append("an act of it is in doubt: run it again to find out, or have an admin decide")
         allowed = (*NOT_BEGUN, *HELD) if to is State.CANCELLED else (State.APPROVED,)
         if execution.state is not State.RUNNING and execution.state not in allowed:
             reasons.append(f"{execution.id} is {execution.state}: there is nothing to {what}")
@@ -113,7 +127,7 @@ class Interventions:
             await self._engine.refuse(f"{what} refused", refused, person, execution.id, reasons)
         try:
             if execution.state is State.RUNNING:
-                await asyncio.to_thread(self._store.want, execution.id, what, person.id)
+                await asyncio.to_thread(self._store.want, execution.id, what, person.id, why)
             else:
                 said = why or f"{to} by {person.id}"
                 await asyncio.to_thread(

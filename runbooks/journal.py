@@ -3,7 +3,7 @@
 No journal, no act. Every write is one transaction together with its row of the audit log.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,14 +20,21 @@ from runbooks.tables import executions, journal, statements
 class Journal(Database):
     """What executions did and what was said of it. All methods block: call them in threads."""
 
-    def intend(self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]]) -> Entry:
+    def intend(
+        self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]],
+        insist_still: Callable[[Connection], None] = lambda _: None,
+    ) -> Entry:  # fmt: skip
         """Write down that an act is about to be done, and what the guards said, before it is done.
+
+        `insist_still` raises what must keep it from being begun, judged within the transaction: a freeze or another act
+        may have come between the guards and this.
 
         Raises:
             LostLease: somebody else runs the execution.
         """
         with self.write() as connection:
             insist(connection, lease)
+            insist_still(connection)
             before = list(entries_of(connection, lease.execution))
             attempt = 1 + sum(1 for entry in before if entry.step == step)
             # The journal is read in the order of these times, also where the clock stood still or was set back.
@@ -99,13 +106,10 @@ class Journal(Database):
     def statements(self, execution: str) -> tuple[Statement, ...]:
         """What people said of an execution's steps, in order."""
         with self.read() as connection:
-            found = connection.execute(
-                select(statements).where(statements.c.execution == execution).order_by(statements.c.seq)
-            ).all()
-        return tuple(Statement(r.step, Said(r.kind), r.person, r.said, from_stored(r.at)) for r in found)
+            return statements_of(connection, execution)
 
     def decide(self, execution: str, outcome: str, person: str, why: str) -> str:
-        """Let a person say what became of the act that is in doubt, and return its step.
+        """Let a person say what became of the act that is in doubt, or whether what it brought holds; return its step.
 
         Raises:
             LostLease: no act of it is in doubt.
@@ -113,7 +117,9 @@ class Journal(Database):
         with self.write() as connection:
             now = stored(self.now())
             state = connection.scalar(select(executions.c.state).where(executions.c.id == execution).with_for_update())
-            doubted = [entry for entry in entries_of(connection, execution) if entry.outcome is None]
+            entries = list(entries_of(connection, execution))
+            unverified = [entry for entry in entries[-1:] if entry.outcome == "done" and entry.said is None]
+            doubted = [entry for entry in entries if entry.outcome is None] or unverified
             if state != State.IN_DOUBT or not doubted:
                 raise LostLease(f"no act of {execution} is in doubt: it is {state}")
             entry = doubted[-1]
@@ -122,6 +128,14 @@ class Journal(Database):
             detail = {"step": entry.step, "attempt": entry.attempt, "outcome": outcome, "why": why}
             audit.append(connection, now, "decided", person, execution, detail)
         return entry.step
+
+
+def statements_of(connection: Connection, execution: str) -> tuple[Statement, ...]:
+    """What people said of an execution's steps, in order, within a transaction."""
+    found = connection.execute(
+        select(statements).where(statements.c.execution == execution).order_by(statements.c.seq)
+    ).all()
+    return tuple(Statement(r.step, Said(r.kind), r.person, r.said, from_stored(r.at)) for r in found)
 
 
 def insist(connection: Connection, lease: Lease) -> None:

@@ -7,6 +7,7 @@ nothing ambiguous passes. Whether the thing that a value names exists is for the
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from diagnostics.model import Subject
 from runbooks.format.wording import instead
 from runbooks.model import Parameter, ParameterKind, Runbook, duration
 
@@ -154,3 +155,20 @@ _FITS: Mapping[ParameterKind, Callable[[str], bool]] = {
     "int": lambda value: bool(_INT.fullmatch(value)),
     "duration": _is_duration,
 }
+
+
+def subject_of(params: dict[str, str]) -> Subject | None:
+    """What a runbook's facts are gathered around: its image, else its pod, workload, job, attachment or node."""
+    if image := params.get("image"):
+        return Subject("RBDImage", None, image, "")
+    if workload := params.get("workload"):
+        kind, namespace, name = workload.split("/")
+        return Subject(WORKLOADS[kind], namespace, name, "")
+    for name, kind in (("pod", "Pod"), ("job", "Job")):
+        if value := params.get(name):
+            namespace, _, bare = value.partition("/")
+            return Subject(kind, namespace, bare, "")
+    for name, kind in (("volume_attachment", "VolumeAttachment"), ("node", "Node")):
+        if value := params.get(name):
+            return Subject(kind, None, value, "")
+    return None

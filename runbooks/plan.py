@@ -11,17 +11,18 @@ from typing import Any
 import msgspec
 
 from diagnostics.catalog import all_checks
-from diagnostics.facts import Read, Snapshot
+from diagnostics.facts import Snapshot
 from diagnostics.facts import kubernetes as k8s
-from diagnostics.facts.holders import BESIDE_POD, CLAIM_USERS, NODES
+from diagnostics.facts.holders import NODES, volumes_of
 from diagnostics.model import Status, Subject
 from diagnostics.scan import judged
 from runbooks.actions import Undo, all_actions
-from runbooks.guards import Answer, Ruling, all_guards
+from runbooks.guards import Answer
 from runbooks.guards.engine import EVERY_ACT
-from runbooks.model import CheckBecomes, GuardCall, Replacement, Risk, Runbook, Step, fill_in, substitute
+from runbooks.judging import judge, required
+from runbooks.model import GuardCall, Risk, Runbook, Step, fill_in, substitute
+from runbooks.parameters import subject_of
 from runbooks.situation import CannotPlan, Planned, Situation
-from runbooks.standing import ADMISSIONS, STANDING
 
 # Long enough to find an approver, short enough that the facts have hardly changed.
 PLAN_LASTS = timedelta(minutes=15)
@@ -58,7 +59,10 @@ class PlannedStep(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What will be done, to what, for whom, on which facts (`basis`), until when. `hash` binds all of it."""
+    """What will be done, to what, for whom, on which facts (`basis`), until when. `hash` binds all of it.
+
+    `concerns` are the namespaces whose claims lie behind what is acted on and is in no namespace itself.
+    """
 
     cluster: str
     runbook: str
@@ -70,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     requester: str
     expires: datetime
     hash: str = ""
+    concerns: tuple[str, ...] = ()
 
     @property
     def acts(self) -> tuple[Planned, ...]:
@@ -90,7 +95,10 @@ class Plan(msgspec.Struct, frozen=True):
     def namespaces(self) -> frozenset[str]:
         """The namespaces that it touches."""
         named = {target.namespace for target in self.targets if target.namespace}
-        return frozenset(named | {p.partition("/")[0] for k, p in self.params.items() if k == "pod"})
+        subject = subject_of(self.params)
+        own = {subject.namespace} if subject is not None and subject.namespace else set()
+        pod = {self.params["pod"].partition("/")[0]} if self.params.get("pod") else set()
+        return frozenset((*named, *own, *pod, *self.concerns))
 
     @property
     def who_pays(self) -> frozenset[str]:
@@ -111,6 +119,15 @@ class Plan(msgspec.Struct, frozen=True):
     def refusals(self) -> tuple[str, ...]:
         """Why it must not be run: every reason of every guard that does not allow, not just the first."""
         return tuple(dict.fromkeys(reason for step in self.steps for reason in _refusals(step)))
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """What each guard of each step said, for the record."""
+        return {
+            basis_key(step.id, ruling.guard): str(ruling.answer)
+            for planned in self.steps for step in (planned, planned.otherwise) if step is not None
+            for ruling in step.rulings
+        }  # fmt: skip
 
     @property
     def may_pass(self) -> bool:
@@ -142,60 +159,9 @@ def _refusals(step: PlannedStep) -> Iterable[str]:
     if step.skipped is None:
         for ruling in step.rulings:
             if ruling.answer is not Answer.ALLOWED:
-                yield from (f"{ruling.guard}: {reason}" for reason in ruling.reasons)
+                yield from (f"{ruling.guard}: {reason}" for reason in ruling.reasons or ("it does not say why",))
     if step.otherwise:
         yield from _refusals(step.otherwise)
-
-
-def reads_of(runbook: Runbook) -> tuple[Read[Any], ...]:
-    """Everything that the guards, actions and checks of a runbook read from a source."""
-    reads: list[Read[Any]] = []
-    of_image, of_pod = (Read(k8s.VOLUMES), Read(CLAIM_USERS)), (Read(BESIDE_POD),)
-
-    def add(step: Step) -> None:
-        for call in (*required(step), *step.when, *_guard_of(step)):
-            reads.extend(all_guards()[call.name].reads)
-        if step.act is not None:
-            reads.extend(all_actions()[step.act].reads)
-        if step.act is not None and step.undo is not None and step.undo != "none":
-            reads.extend(all_actions()[step.undo].reads)
-            reads.extend(read for call in guards_of(step.undo) for read in all_guards()[call.name].reads)
-        if step.wait is not None or isinstance(step.verify, Replacement):
-            reads.append(Read(NODES))
-            reads.extend(of_image if "image" in runbook.parameters else of_pod)
-        if step.attest is not None:
-            reads.append(Read(NODES))
-        for check in (step.check, step.verify.check if isinstance(step.verify, CheckBecomes) else None):
-            if check is not None:
-                reads.extend(next(listed for listed in all_checks() if listed.id == check).check.reads)
-        if step.otherwise is not None:
-            add(step.otherwise)
-
-    for step in runbook.steps:
-        add(step)
-    return tuple(read for read in reads if read.kind not in (STANDING, ADMISSIONS))
-
-
-def _guard_of(step: Step) -> tuple[GuardCall, ...]:
-    return tuple(c for c in (step.prove, step.verify) if isinstance(c, GuardCall))
-
-
-def required(step: Step) -> tuple[GuardCall, ...]:
-    """The guards that must allow a step: those that the runbook names, and those that its action always takes."""
-    named = {call.name for call in step.require}
-    own = guards_of(step.act) if step.act is not None else ()
-    return (*step.require, *(call for call in own if call.name not in named))
-
-
-def guards_of(action: str) -> tuple[GuardCall, ...]:
-    """The guards that an action always takes: its own, and those that every act takes."""
-    return tuple(GuardCall(name=name) for name in (*all_actions()[action].guards, *EVERY_ACT))
-
-
-def judge(call: GuardCall, situation: Situation) -> Ruling:
-    """Judge one guard as a runbook calls it."""
-    arguments = {name: substitute(value, situation.params) for name, value in call.args.items()}
-    return all_guards()[call.name].judge(situation, **arguments)
 
 
 def make(
@@ -211,13 +177,26 @@ def make(
         if made.skipped is None:  # what only follows a wait in vain may never be done
             expected.extend(act for act in (made.act, made.attest) if act is not None)
             if any(later >= at for later in undoes):
-                made = msgspec.structs.replace(made, undoing=_undoing(step, made.act))
+                made = msgspec.structs.replace(made, undoing=_undoing(step, made.act, Situation(snapshot, params)))
         steps.append(made)
     plan = Plan(
         cluster, runbook.id, runbook.version, runbook.sha256, dict(sorted(params.items())), tuple(steps), basis,
-        requester, expires,
+        requester, expires, concerns=_concerned(params, steps, snapshot),
     )  # fmt: skip
     return msgspec.structs.replace(plan, hash=digest(plan))
+
+
+def _concerned(params: dict[str, str], steps: Sequence[PlannedStep], snapshot: Snapshot) -> tuple[str, ...]:
+    """The namespaces of the claims behind the runbook's image, and behind the attachments that are acted on."""
+    volumes, attachments = snapshot.seen(k8s.VOLUMES), snapshot.seen(k8s.ATTACHMENTS)
+    found = list(volumes_of(params["image"], snapshot)) if params.get("image") else []
+    uids = {target.uid for step in steps for act in step.acts for target in act.targets}
+    attached = {
+        one.spec.source.persistent_volume_name for one in (attachments.full if attachments else ())
+        if one.metadata.uid in uids
+    }  # fmt: skip
+    found += [volume for volume in (volumes.full if volumes else ()) if volume.metadata.name in attached]
+    return tuple(sorted({v.spec.claim_ref.namespace for v in found if v.spec.claim_ref and v.spec.claim_ref.namespace}))
 
 
 def _plan_step(
@@ -239,7 +218,7 @@ def _plan_step(
         return PlannedStep(step.id, step.kind, says, skipped=why)
     otherwise = None
     if step.otherwise is not None:
-        otherwise = _plan_step(step.otherwise, params, snapshot, expected, basis)
+        otherwise = _fallback(_plan_step(step.otherwise, params, snapshot, expected, basis), basis)
     if step.attest is not None:
         return _plan_attest(step, says, situation, conditions)
     if step.act is None:
@@ -261,6 +240,15 @@ def _plan_step(
     return PlannedStep(step.id, step.kind, act.says, act, (*conditions, *judged), otherwise=otherwise)
 
 
+def _fallback(planned: PlannedStep, basis: dict[str, dict[str, str]]) -> PlannedStep:
+    """What may follow a wait in vain. Where that must not be done now it is left out for good: the rest stands without it."""
+    if _answers(planned, Answer.UNKNOWN) or not _answers(planned, Answer.REFUSED):
+        return planned
+    for key in [key for key in basis if key.startswith(basis_key(planned.id, ""))]:
+        del basis[key]
+    return msgspec.structs.replace(planned, skipped=f"then nothing more is done: {'; '.join(_refusals(planned))}")
+
+
 def _plan_attest(step: Step, says: str, situation: Situation, conditions: tuple[Judged, ...]) -> PlannedStep:
     """A person's word for what no fact shows: while planning, guards may count on it."""
     name = str(arguments_of(step, situation.params).get("node"))
@@ -276,9 +264,9 @@ def _plan_attest(step: Step, says: str, situation: Situation, conditions: tuple[
     return PlannedStep(step.id, step.kind, says, rulings=conditions, attest=word)
 
 
-def _undoing(step: Step, act: Planned | None) -> Planned | None:
-    """What would take an act back, where its runbook says so."""
-    if act is None or step.undo in (None, "none"):
+def _undoing(step: Step, act: Planned | None, situation: Situation) -> Planned | None:
+    """What would take an act back, where its runbook says so. What is so already is somebody else's, and stays."""
+    if act is None or step.undo in (None, "none") or all_actions()[act.action].done(act, situation) is not False:
         return None
     undo = all_actions()[act.action].undo
     return undo.plan(act) if isinstance(undo, Undo) else None
@@ -339,7 +327,7 @@ def digest(plan: Plan) -> str:
     bound = {
         "cluster": plan.cluster, "runbook": plan.runbook, "version": plan.version, "sha256": plan.sha256,
         "params": plan.params, "requester": plan.requester, "expires": plan.expires.isoformat(), "basis": plan.basis,
-        "acts": [msgspec.to_builtins(act) for act in plan.acts],
+        "acts": [msgspec.to_builtins(act) for act in plan.acts], "concerns": plan.concerns,
         "attested": [msgspec.to_builtins(step.attest) for step in plan.steps if step.attest is not None],
         "steps": [(step.id, step.skipped is not None) for step in plan.steps],
     }  # fmt: skip

@@ -98,6 +98,12 @@ def revision_of(pod: Pod) -> str | None:
     return pod.metadata.labels.revision_hash if pod.metadata.labels else None
 
 
+def ordinal(name: str) -> int:
+    """The number at the end of a StatefulSet's pod's name; 0 where there is none."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def undoing(situation: Situation, found: RolledOut) -> Planned | None:
     """The act earlier in the same plan, or done before in this execution, that takes the workload back."""
     acts = (*situation.expected, *situation.done)

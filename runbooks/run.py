@@ -11,6 +11,7 @@ from datetime import timedelta
 from diagnostics.catalog import all_checks
 from diagnostics.scan import judged
 from runbooks.acting import UNDONE, Acting
+from runbooks.approval import may_say
 from runbooks.events import Say, StepEvent
 from runbooks.execution import LostLease, Said, State, Statement
 from runbooks.model import GuardCall, Step, fill_in
@@ -23,12 +24,15 @@ class Run(Acting):
     """One pass through the steps of one execution."""
 
     before_acts = True
+    acted = False
 
     async def steps(self) -> AsyncGenerator[StepEvent]:
         """Go through the steps; the last event says how it ended."""
         try:
             entries = await asyncio.to_thread(self.store.entries, self.execution.id)
             self.resumed = bool(entries)
+            self.unsettled = any(entry.outcome is None for entry in entries)
+            self.acted = any(entry.outcome not in ("failed", "not done") for entry in entries)
             self.statements = await asyncio.to_thread(self.store.statements, self.execution.id)
             undone = next((entry.step.removesuffix(UNDONE) for entry in entries if entry.step.endswith(UNDONE)), None)
             async with aclosing(self._through(undone)) as events:
@@ -84,7 +88,8 @@ class Run(Acting):
     async def _take_back(self, failure: Stop) -> AsyncGenerator[StepEvent]:
         """Take back, newest first, what this execution did and what its plan can take back."""
         entries = await asyncio.to_thread(self.store.entries, self.execution.id)
-        did = {entry.step for entry in entries if entry.outcome in ("done", "unverified", "stopped")}
+        did = {entry.step: entry.act for entry in entries if entry.outcome in ("done", "unverified", "stopped")}
+        self.done = [*self.done, *(act for act in did.values() if act not in self.done)]
         said = []
         try:
             for step, planned in reversed(list(zip(self.runbook.steps, self.plan.steps, strict=True))):
@@ -93,7 +98,8 @@ class Run(Acting):
                     said.append(told)
                     yield StepEvent(step.id, Say.DONE, told)
         except Stop as stop:
-            state = State.IN_DOUBT if stop.state is State.IN_DOUBT else State.FAILED
+            waits = stop.state in (State.IN_DOUBT, State.PAUSED, State.CANCELLED)
+            state = stop.state if waits else State.FAILED
             reason = f"{failure.reason}; and taking it back did not work: {stop.reason}"
             await self._move(state, reason)
             yield StepEvent("", Say.ENDED, f"{state}: {reason}")
@@ -153,13 +159,15 @@ class Run(Acting):
             yield StepEvent(step.id, Say.DONE, said)
 
     def _word(self, step: str, kind: Said) -> Statement | None:
-        """The last thing that a person said of a step, if it is of this kind."""
+        """The last thing that a person said of a step, if it is of this kind, and they may still say so."""
         last = next((word for word in reversed(self.statements) if word.step == step), None)
-        return last if last is not None and last.kind is kind else None
+        if last is None or last.kind is not kind:
+            return None
+        return None if may_say(self.plan, self.who(last.person), kind, last.said) else last
 
     async def _check(self, step: Step) -> str:
         """Judge a check anew. Those before the first act have served their purpose once the execution has acted."""
-        if self.resumed and self.before_acts:
+        if self.acted and self.before_acts:
             return "looked at before the first act"
         situation = await self.situation()
         listed = next(listed for listed in all_checks() if listed.id == step.check)
@@ -182,7 +190,7 @@ class Run(Acting):
     def _attested(self, step: Step, word: Planned | None) -> str:
         """Wait for a person's word; one that was given too long ago must be given again."""
         given = self._word(step.id, Said.ATTESTED)
-        fresh = given is not None and self.world.now() - given.at < PLAN_LASTS
+        fresh = given is not None and timedelta(0) <= self.world.now() - given.at < PLAN_LASTS
         if word is None or given is None or not fresh:
             raise Stop(State.ASKING, Say.NOTE, word.says if word else "this plan attests nothing")
         self.done.append(word)

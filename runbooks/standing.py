@@ -53,7 +53,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class FencedByUs(msgspec.Struct, frozen=True):
-    """A fence that an execution set, and the node that it was set on as it was then ("" where no node was known)."""
+    """A fence that an execution set, or began to set, and the node that it was set on as it was then ("" where no node was known)."""
 
     entry: str
     fsid: str

@@ -5,7 +5,7 @@ No journal, no act: the intent is on disk before anything is done, the outcome a
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from runbooks import audit
-from runbooks.approval import Approval, Person
-from runbooks.database import from_stored, stored
+from runbooks.approval import Approval, Person, counts_at
+from runbooks.database import stored
 from runbooks.execution import (
     NOT_BEGUN,
     OPEN,
@@ -25,19 +25,14 @@ from runbooks.execution import (
     LostLease,
     State,
 )
-from runbooks.governance import Governance, hold, let_go
-from runbooks.journal import Journal, entries_of, insist
+from runbooks.governance import Governance, let_go
+from runbooks.journal import statements_of
+from runbooks.leases import LEASE, Leases, execution_of
 from runbooks.plan import Plan, open_key
 from runbooks.tables import approvals, executions, journal
 
-LEASE = timedelta(seconds=60)
 
-
-def _time(text: str | None) -> datetime | None:
-    return from_stored(text) if text else None
-
-
-class Store(Journal, Governance):
+class Store(Leases, Governance):
     """The engine's store. All methods block: call them in threads."""
 
     def record(self, event: str, person: str, execution: str, detail: Mapping[str, Any]) -> None:
@@ -70,9 +65,10 @@ class Store(Journal, Governance):
                 _insist_on_none(connection, key)
                 raise
             detail = {"plan": plan.hash, "runbook": f"{plan.runbook}@{plan.version}", "params": plan.params,
-                      "risk": plan.risk, "acts": [act.says for act in plan.acts], "basis": plan.basis}  # fmt: skip
+                      "risk": plan.risk, "acts": [act.says for act in plan.acts], "basis": plan.basis,
+                      "guards": plan.verdicts}  # fmt: skip
             audit.append(connection, stored(now), "requested", plan.requester, made, detail)
-            execution = _execution(connection.execute(select(executions).where(executions.c.id == made)).one())
+            execution = execution_of(connection.execute(select(executions).where(executions.c.id == made)).one())
             if also is not None:
                 also(connection, execution)
         return execution
@@ -95,13 +91,13 @@ class Store(Journal, Governance):
             row = connection.execute(select(executions).where(executions.c.id == execution)).one_or_none()
         if row is None:
             raise KeyError(execution)
-        return _execution(row)
+        return execution_of(row)
 
     def history(self, limit: int = 50) -> Sequence[Execution]:
         """The newest executions, newest first."""
         with self.read() as connection:
             found = connection.execute(select(executions).order_by(executions.c.created.desc()).limit(limit)).all()
-        return tuple(_execution(row) for row in found)
+        return tuple(execution_of(row) for row in found)
 
     def approvals(self, execution: str) -> tuple[Approval, ...]:
         """The approvals that an execution has."""
@@ -114,10 +110,17 @@ class Store(Journal, Governance):
             ) for r in found
         )  # fmt: skip
 
-    def approve(self, execution: str, approval: Approval) -> None:
-        """Keep an approval. The same person's second one changes nothing."""
+    def approve(self, execution: str, approval: Approval, guards: Mapping[str, str] | None = None) -> None:
+        """Keep an approval, with what the guards said to it. The same person's second one changes nothing.
+
+        Raises:
+            LostLease: the execution does not wait for approval any more.
+        """
         with self.write() as connection:
             person = approval.person
+            state = connection.scalar(select(executions.c.state).where(executions.c.id == execution).with_for_update())
+            if state != State.WAITING:
+                raise LostLease(f"{execution} is {state} by now: there is nothing to approve")
             held = connection.execute(
                 select(approvals.c.person).where(
                     and_(approvals.c.execution == execution, approvals.c.person == person.id)
@@ -132,7 +135,7 @@ class Store(Journal, Governance):
                     at=stored(approval.at),
                 )
             )  # fmt: skip
-            detail = {"plan": approval.plan_hash, "confirmed": approval.confirmed}
+            detail = {"plan": approval.plan_hash, "confirmed": approval.confirmed, "guards": dict(guards or {})}
             audit.append(connection, stored(self.now()), "approved", person.id, execution, detail)
 
     def withdraw(self, execution: str, ids: frozenset[str], person: str) -> bool:
@@ -160,9 +163,16 @@ class Store(Journal, Governance):
             if lease is not None:
                 holds.append(executions.c.fencing_token == lease.token)
             now = stored(self.now())
+            wanted = connection.execute(
+                select(executions.c.wanted, executions.c.reason).where(executions.c.id == execution)
+            ).one_or_none()
+            said = wanted.reason if lease is not None and wanted is not None and wanted.wanted == "cancel" else None
+            if said is not None and not to.ended and to is not State.IN_DOUBT:  # nobody has heeded it yet
+                to, reason, asking = State.CANCELLED, said, None
             changed = connection.execute(
                 update(executions).where(*holds).values(
-                    state=to, reason=reason, asking=asking, wanted=None, ended=now if to.ended else None,
+                    state=to, reason=reason, asking=asking,
+                    wanted="cancel" if said is not None and to is State.IN_DOUBT else None, ended=now if to.ended else None,
                     **({"open_key": None} if to.ended else {}),
                     **({"lease_owner": None, "lease_until": None} if to is not State.RUNNING else {}),
                 ).returning(executions.c.id)
@@ -172,104 +182,6 @@ class Store(Journal, Governance):
             if to.ended:
                 let_go(connection, execution)
             audit.append(connection, now, event or to, person, execution, {"state": to, "reason": reason})
-
-    def take(
-        self, execution: str, owner: str, person: str = "", *, gone: Callable[[str], bool] = lambda _: False
-    ) -> Lease:
-        """Take the right to run an execution for a person, and all that it works on. `gone` tells of a dead owner.
-
-        Raises:
-            LostLease: somebody else runs it, it has ended, or another execution works on one of its targets.
-        """
-        with self.write() as connection:
-            held = _execution(
-                connection.execute(select(executions).where(executions.c.id == execution).with_for_update()).one()
-            )
-            if held.state.ended:
-                raise LostLease(f"{execution} has ended: it is {held.state}")
-            if not _is_free(held, self.now(), gone):
-                raise LostLease(f"{execution} runs already")
-            hold(connection, execution, held.plan)
-            token = held.fencing_token + 1
-            connection.execute(
-                update(executions).where(executions.c.id == execution).values(
-                    lease_owner=owner, lease_until=stored(self.now() + LEASE), fencing_token=token,
-                    state=State.RUNNING, wanted=None, asking=None,
-                )
-            )  # fmt: skip
-            detail = {"owner": owner, "token": token}
-            audit.append(connection, stored(self.now()), "running", person or owner, execution, detail)
-        return Lease(execution, owner, token)
-
-    def want(self, execution: str, what: str, person: str) -> None:
-        """Tell the process that runs an execution that a person wants it to `pause` or `cancel` after the act under way.
-
-        Raises:
-            LostLease: nobody runs it.
-        """
-        with self.write() as connection:
-            changed = connection.execute(
-                update(executions)
-                .where(executions.c.id == execution, executions.c.state == State.RUNNING)
-                .values(wanted=what)
-                .returning(executions.c.id)
-            ).one_or_none()
-            if changed is None:
-                raise LostLease(f"{execution} is not running")
-            audit.append(connection, stored(self.now()), f"{what} asked for", person, execution, {})
-
-    def renew(self, lease: Lease) -> None:
-        """Keep a lease for another minute.
-
-        Raises:
-            LostLease: somebody else has it.
-        """
-        with self.write() as connection:
-            insist(connection, lease)
-            until = stored(self.now() + LEASE)
-            connection.execute(update(executions).where(executions.c.id == lease.execution).values(lease_until=until))
-
-    def interrupted(self, gone: Callable[[str], bool]) -> Sequence[Execution]:
-        """Put executions whose runner died into `in_doubt` or back to `approved`, and return them."""
-        with self.read() as connection:
-            found = connection.execute(select(executions).where(executions.c.state == State.RUNNING)).all()
-        left = []
-        for execution in (_execution(row) for row in found):
-            if not _is_free(execution, self.now(), gone):
-                continue
-            lease = Lease(execution.id, execution.lease_owner or "engine", execution.fencing_token)
-            try:
-                self.leave(lease, gone=gone)
-            except LostLease:
-                continue
-            left.append(self.get(execution.id))
-        return tuple(left)
-
-    def leave(self, lease: Lease, gone: Callable[[str], bool] | None = None) -> None:
-        """Give up a run where it stands: `in_doubt` if an act has no outcome, else back to `approved`.
-
-        With `gone` it is somebody else's, and only given up if that one has died or lost its lease.
-
-        Raises:
-            LostLease: it is not running under this lease any more.
-        """
-        with self.write() as connection:
-            insist(connection, lease)
-            row = connection.execute(select(executions).where(executions.c.id == lease.execution)).one()
-            if gone is not None and not _is_free(_execution(row), self.now(), gone):
-                raise LostLease(f"{lease.execution} is run by somebody who is alive")
-            open_acts = [entry.step for entry in entries_of(connection, lease.execution) if entry.outcome is None]
-            state = State.IN_DOUBT if open_acts else State.APPROVED
-            why = f"interrupted after the intent of step {open_acts[0]}" if open_acts else "interrupted between acts"
-            connection.execute(
-                update(executions)
-                .where(executions.c.id == lease.execution)
-                .values(state=state, reason=why, wanted=None, lease_owner=None, lease_until=None)
-            )
-            if state is State.APPROVED:  # nothing of it is under way: whoever is first goes on
-                let_go(connection, lease.execution)
-            detail = {"state": state, "reason": why}
-            audit.append(connection, stored(self.now()), "interrupted", lease.owner, lease.execution, detail)
 
     def audit_rows(self) -> tuple[audit.Row, ...]:
         """The audit log."""
@@ -282,20 +194,20 @@ class Store(Journal, Governance):
             return audit.first_bad(connection)
 
 
-def _is_free(held: Execution, now: datetime, gone: Callable[[str], bool]) -> bool:
-    """Whether nobody runs an execution any more: its lease has run out, or its owner has died."""
-    if held.lease_owner is None:
-        return True
-    return held.lease_until is None or held.lease_until < now or gone(held.lease_owner)
-
-
 def _expired(connection: Connection, now: datetime, *which: ColumnElement[bool]) -> list[tuple[Execution, str]]:
     """Executions that were not begun before their plan expired, each with the reason in words."""
     begun = select(journal.c.execution).where(journal.c.execution == executions.c.id).exists()
     states = (*NOT_BEGUN, State.ASKING, State.PAUSED)
     waits = (executions.c.state.in_(states), executions.c.lease_owner.is_(None), ~begun)
-    found = [_execution(row) for row in connection.execute(select(executions).where(*waits, *which))]
-    return [(e, f"it expired at {e.plan.expires:%H:%M:%S} UTC") for e in found if now >= e.plan.expires]
+    found = [execution_of(row) for row in connection.execute(select(executions).where(*waits, *which))]
+    late = [e for e in found if now >= e.plan.expires and not _kept_alive(connection, e, now)]
+    return [(e, f"it expired at {e.plan.expires:%H:%M:%S} UTC") for e in late]
+
+
+def _kept_alive(connection: Connection, execution: Execution, now: datetime) -> bool:
+    """Whether a person's fresh word keeps an execution alive whose plan has expired."""
+    words = statements_of(connection, execution.id)
+    return bool(words) and counts_at(execution.plan, words, now) < execution.plan.expires
 
 
 def _void_expired(connection: Connection, now: datetime, *which: ColumnElement[bool]) -> tuple[str, ...]:
@@ -324,13 +236,6 @@ def _insist_on_none(connection: Connection, key: str) -> None:
     query = select(executions.c.id, executions.c.state).where(executions.c.open_key == key)
     if other := connection.execute(query).one_or_none():
         raise AlreadyOpen(other.id, State(other.state))
-
-
-def _execution(row: Any) -> Execution:
-    return Execution(
-        row.id, msgspec.convert(row.plan, Plan), State(row.state), row.reason, datetime.fromisoformat(row.created),
-        _time(row.ended), row.lease_owner, _time(row.lease_until), row.fencing_token, row.wanted, row.asking,
-    )  # fmt: skip
 
 
 __all__ = ["LEASE", "OPEN", "AlreadyOpen", "Entry", "Execution", "Lease", "LostLease", "State", "Store"]

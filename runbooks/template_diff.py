@@ -37,7 +37,10 @@ _OF_A_CONTAINER = (
 _OF_A_VOLUME = (
     "configMap/**", "secret/**", "persistentVolumeClaim/*", "emptyDir/*", "hostPath/*", "projected/**",
     "downwardAPI/**", "nfs/*", "csi/driver", "csi/readOnly", "csi/fsType", "rbd/image", "rbd/pool", "rbd/readOnly",
-    "ephemeral/**",
+    *(f"ephemeral/volumeClaimTemplate/spec/{field}" for field in (
+        "accessModes", "volumeMode", "storageClassName", "volumeName", "volumeAttributesClassName", "resources/requests/*",
+        "resources/limits/*", "dataSource/kind", "dataSource/name", "dataSourceRef/kind", "dataSourceRef/name",
+    )),
 )  # fmt: skip
 _OF_A_POD = (
     "restartPolicy", "terminationGracePeriodSeconds", "activeDeadlineSeconds", "dnsPolicy", "nodeSelector/**",

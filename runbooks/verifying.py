@@ -15,14 +15,14 @@ from diagnostics.facts.holders import BESIDE_POD, NODES
 from diagnostics.facts.resources import Pod
 from diagnostics.model import Status, Subject
 from diagnostics.scan import judged
-from runbooks import plan as plans
+from runbooks import judging
 from runbooks.approval import Person
 from runbooks.events import Say
 from runbooks.execution import Execution, Lease, LostLease, State, Statement
 from runbooks.guards import Answer
 from runbooks.hands import Hands
 from runbooks.model import CheckBecomes, GuardCall, Runbook
-from runbooks.parameters import WORKLOADS
+from runbooks.parameters import subject_of
 from runbooks.situation import CannotPlan, Planned, Situation
 from runbooks.standing import ADMISSIONS, STANDING, Admission, Standing, key_of
 from runbooks.store import Store
@@ -53,23 +53,6 @@ class World(Protocol):
         ...
 
 
-def subject_of(params: dict[str, str]) -> Subject | None:
-    """What a runbook's facts are gathered around: its image, else its pod, workload, job, attachment or node."""
-    if image := params.get("image"):
-        return Subject("RBDImage", None, image, "")
-    if workload := params.get("workload"):
-        kind, namespace, name = workload.split("/")
-        return Subject(WORKLOADS[kind], namespace, name, "")
-    for name, kind in (("pod", "Pod"), ("job", "Job")):
-        if value := params.get(name):
-            namespace, _, bare = value.partition("/")
-            return Subject(kind, namespace, bare, "")
-    for name, kind in (("volume_attachment", "VolumeAttachment"), ("node", "Node")):
-        if value := params.get(name):
-            return Subject(kind, None, value, "")
-    return None
-
-
 class Stop(Exception):
     """The run ends here, in this state, for this reason."""
 
@@ -85,9 +68,13 @@ class Pass:
 
     def __init__(
         self, store: Store, world: World, runbook: Runbook, execution: Execution, lease: Lease, person: Person,
-        keeper: "asyncio.Task[str]", barred: Sequence[str], standing: Callable[[], Standing],
+        keeper: "asyncio.Task[str]", barred: Sequence[str], standing: Callable[..., Standing],
+        who: Callable[[str], Person],
     ) -> None:  # fmt: skip
-        """`keeper` renews the lease and ends, with the reason, only when that fails; `barred`: why no act may begin."""
+        """`keeper` renews the lease and ends, with the reason, only when that fails; `barred`: why no act may begin.
+
+        `standing` takes a transaction to look in, or none; `who` tells what somebody may do now.
+        """
         self.store = store
         self.world = world
         self.runbook = runbook
@@ -98,7 +85,9 @@ class Pass:
         self.keeper = keeper
         self.barred = barred
         self.standing = standing
+        self.who = who
         self.resumed = False
+        self.unsettled = False
         self.statements: tuple[Statement, ...] = ()
         self.done: list[Planned] = []
 
@@ -112,23 +101,33 @@ class Pass:
             raise LostLease(self.keeper.result())
 
     async def heed(self) -> None:
-        """Stop where a person wants that. Never asked between an act's intent and its outcome.
+        """Stop where a person wants that. Never between an act's intent and its outcome, be it an earlier pass's.
 
         Raises:
             Stop: the execution is to be paused or cancelled.
             LostLease: the lease could not be kept.
         """
         self.still_ours()
-        wanted = (await asyncio.to_thread(self.store.get, self.execution.id)).wanted
-        if wanted == "cancel":
-            raise Stop(State.CANCELLED, Say.REFUSED, "cancelled by a person")
-        if wanted == "pause":
-            raise Stop(State.PAUSED, Say.REFUSED, "paused by a person: go on with it by running it again")
+        if self.unsettled:
+            return
+        held = await asyncio.to_thread(self.store.get, self.execution.id)
+        if held.wanted == "cancel":
+            raise Stop(State.CANCELLED, Say.REFUSED, held.reason)
+        if held.wanted == "pause":
+            raise Stop(State.PAUSED, Say.REFUSED, f"{held.reason}; go on with it by running it again")
 
-    async def situation(self, act: Planned | None = None, admission: Admission | None = None) -> Situation:
-        """A fresh situation. With an admission also what guards need to know of the engine itself."""
-        await self.heed()
-        snapshot = await self.world.look(plans.reads_of(self.runbook), subject_of(self.plan.params))
+    async def situation(
+        self, act: Planned | None = None, admission: Admission | None = None, *, heeding: bool = True
+    ) -> Situation:
+        """A fresh situation. With an admission also what guards need to know of the engine itself.
+
+        Without `heeding` nobody stops it: what became of an act is found out first.
+        """
+        if heeding:
+            await self.heed()
+        else:
+            self.still_ours()
+        snapshot = await self.world.look(judging.reads_of(self.runbook), subject_of(self.plan.params))
         snapshot = snapshot.with_fact(STANDING, await asyncio.to_thread(self.standing))
         if act is not None and admission is not None:
             snapshot = snapshot.with_fact(ADMISSIONS, {key_of(act): admission})
@@ -138,7 +137,7 @@ class Pass:
         """Judge a guard until it allows or the time is over. What an act brought and nobody can see is in doubt."""
         deadline = self.world.now() + within
         while True:
-            ruling = plans.judge(call, await self.situation(act))
+            ruling = judging.judge(call, await self.situation(act))
             if ruling.allowed:
                 return "; ".join(ruling.reasons)
             if self.world.now() >= deadline:

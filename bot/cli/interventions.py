@@ -27,7 +27,7 @@ from bot.store import State
 from bot.wiring import person
 from runbooks import approval as approvals
 from runbooks.approval import Person
-from runbooks.engine import Refusal
+from runbooks.engine import Refusal, has_died
 from runbooks.execution import Execution, Said
 from runbooks.execution import State as ExecutionState
 from runbooks.interventions import Interventions
@@ -206,6 +206,7 @@ def _go_on_after(execution: str, act: Act, noted: str, where: _Where) -> None:
 def _held(execution: str, config: str | None) -> tuple[Settings, State, Execution]:
     settings = settings_of(config)
     state = state_of(settings)
+    state.runbooks.interrupted(has_died)  # what a dead process ran is nobody's: there is nobody to be asked to stop
     return settings, state, found(state, execution)
 
 

@@ -115,6 +115,7 @@ def lint(
     if problems:
         raise typer.Exit(2)
     text_console().print("No mistakes.")
+    runbook_test.recommend(paths)
 
 
 @app.command()

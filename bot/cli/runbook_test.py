@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from bot.cli.lines import printable, write
-from bot.cli.shared import Config, Output, Usage, print_json, settings_of, text_console
+from bot.cli.shared import Config, Output, Usage, print_json, say, settings_of, text_console
 from bot.diagnose import library
 from runbooks import loader
 from runbooks.approval import Person
@@ -19,6 +19,7 @@ from runbooks.engine import Engine
 from runbooks.model import Runbook
 from runbooks.plan import Plan
 from runbooks.testing import record as recording
+from runbooks.testing.coverage import recommended
 from runbooks.testing.names import cases_of, folder_of
 from runbooks.testing.runner import Result, run_cases
 from runbooks.vocabulary import vocabulary
@@ -110,6 +111,13 @@ def _json(result: Result) -> dict[str, Any]:
         "runbook": result.runbook, "case": result.case, "path": result.path, "ok": result.ok,
         "differences": list(result.differences),
     }  # fmt: skip
+
+
+def recommend(paths: Sequence[Path]) -> None:
+    """Say on stderr which of a team's own runbooks have no cases: they are sound, and nobody has tried them."""
+    for book in loader.read_all(paths, vocabulary()).runbooks:
+        for problem in recommended(book):
+            say(str(problem))
 
 
 async def planned(running: Engine, book: Runbook, params: dict[str, str], who: Person, record: Path | None) -> Plan:

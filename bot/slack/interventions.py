@@ -13,7 +13,7 @@ from bot.slack.jobs import Cancel, Freeze, GoOn, SayOfStep, Thaw, Withdraw
 from bot.slack.tell import tell_request
 from runbooks import approval as approvals
 from runbooks.approval import Person
-from runbooks.engine import Refusal
+from runbooks.engine import Refusal, has_died
 from runbooks.events import Say, StepEvent
 from runbooks.execution import Execution, Statement
 from runbooks.execution import State as ExecutionState
@@ -62,6 +62,7 @@ async def _refuse(desk: Desk, person: Person, execution: Execution, reason: str)
 async def cancel(desk: Desk, job: Cancel) -> None:
     """End an execution, at once or after the act that is under way."""
     person = desk.person(job.asker)
+    await asyncio.to_thread(desk.state.runbooks.interrupted, has_died)  # a dead runner cannot be asked to stop
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
     words = await _words(desk, execution.plan.cluster)
     try:

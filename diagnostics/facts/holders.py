@@ -122,6 +122,8 @@ def _nodes(snapshot: Snapshot) -> Iterable[Get | List]:
     if subject.kind == "Node":
         return (Get(subject.name),)
     pods = snapshot.seen(k8s.PODS)
+    if subject.kind == "Pod" and pods is not None and not pods.full:
+        return (List(),)  # it is gone, and what its owner made in its place may be anywhere
     names = {pod.spec.node_name: None for pod in (pods.full if pods else ()) if pod.spec.node_name}
     names |= {attachment.spec.node_name: None for attachment in attachments_of(snapshot)}
     return [Get(name) for name in names]

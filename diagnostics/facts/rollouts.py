@@ -87,9 +87,15 @@ class Revision:
 
 
 def bare(template: Mapping[str, Any]) -> Template:
-    """A template without what controllers add to it: the hash label, and `$patch` of a ControllerRevision."""
+    """A template without what controllers add to it: the hash label, and `$patch` of a ControllerRevision.
+
+    A `creationTimestamp` that is null says nothing, and is dropped: servers before 1.34 wrote it into each template,
+    later ones do not, and a ControllerRevision keeps what it was made with.
+    """
     kept = {key: value for key, value in template.items() if key != "$patch"}
     meta = kept.get("metadata")
+    if isinstance(meta, Mapping) and meta.get("creationTimestamp", "") is None:
+        meta = kept["metadata"] = {key: value for key, value in meta.items() if key != "creationTimestamp"}
     if isinstance(meta, Mapping) and HASH_LABEL in (meta.get("labels") or {}):
         labels = {key: value for key, value in meta["labels"].items() if key != HASH_LABEL}
         kept["metadata"] = {**meta, "labels": labels}

@@ -1,4 +1,4 @@
-"""Facts for whoever runs a failed Job anew: all Jobs of its namespace, and the CronJob that made it."""
+"""Facts for whoever runs a failed Job anew: all Jobs of its namespace, and the CronJob whose run it is."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,17 @@ from diagnostics.facts.resources.runs import CronJob, JobRun
 
 
 def _runs(snapshot: Snapshot) -> Iterable[Get | List]:
-    """Of the whole namespace: only their owner tells which Jobs are runs of one CronJob."""
+    """Of the whole namespace: only its owner, or a mark, tells of which CronJob a Job is a run."""
     subject = snapshot.scope.subject
     return (List(subject.namespace),) if subject is not None and subject.kind == "Job" else ()
 
 
 def _cron_jobs(snapshot: Snapshot) -> Iterable[Get | List]:
     subject, runs = snapshot.scope.subject, snapshot.seen(JOB_RUNS)
-    owners = [
-        run.metadata.controller for run in (runs.full if runs else ())
-        if subject is not None and run.metadata.name == subject.name
-    ]  # fmt: skip
-    return [Get(o.name, subject.namespace) for o in owners if o is not None and o.kind == "CronJob" and subject]
+    origins = [
+        run.origin for run in (runs.full if runs else ()) if subject is not None and run.metadata.name == subject.name
+    ]
+    return [Get(origin.name, origin.namespace) for origin in origins if origin.kind == "CronJob"]
 
 
 JOB_RUNS: Resource[JobRun] = Resource(

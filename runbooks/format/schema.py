@@ -40,7 +40,7 @@ _TEXT: Schema = {"type": "string", "pattern": r"\S"}
 _WITHOUT_PARAMETERS: Schema = {"type": "string", "pattern": r"^(?![\s\S]*(\{\{|\}\}))[\s\S]*\S"}
 _SCALAR: Schema = {"type": ["string", "integer", "boolean"]}
 _DURATION: Schema = {"type": "string", "pattern": f"^{_TIME}$"}
-# What a guard may be told where it gives no kind: a whole parameter, a number or a duration.
+# What a guard may be told where it gives no kind, and an act for text: a whole parameter, a number or a duration.
 _UNDECLARED: Schema = {
     "anyOf": [{"type": ["integer", "boolean"]}, {"type": "string", "pattern": f"^({_WHOLE}|-?[0-9]{{1,18}}|{_TIME})$"}]
 }
@@ -191,16 +191,27 @@ def _told(kind: str, name: str, taker: ActionWords | Mapping[str, ParameterKind]
     """What `with` tells an action or an attestation, what takes it back, and the risks that it may be given."""
     properties: dict[str, Any] = {}
     if isinstance(taker, ActionWords):
-        told, required = _arguments(taker.parameters, taker.kinds), sorted(taker.required)
+        told, required = _told_to(taker.parameters, taker.kinds), sorted(taker.required)
         properties["risk"] = _enum(risk for risk in Risk if risk.rank >= taker.risk.rank)
         properties["undo"] = _enum(("none", *([taker.undone_by] if taker.undone_by else ())))
     else:
-        told, required = _arguments(frozenset(taker), taker), sorted(taker)
+        told, required = _told_to(frozenset(taker), taker), sorted(taker)
     properties["with"] = {**told, "required": required} if required else told
     then: Schema = {"properties": properties}
     if required:
         then["required"] = ["with"]
     return {"if": {"properties": {kind: {"const": name}}, "required": [kind]}, "then": then}
+
+
+def _told_to(taken: frozenset[str], kinds: Mapping[str, ParameterKind]) -> Schema:
+    """The same for an act or an attestation, which takes an object by the parameter of its name, and text by any one."""
+    made = _arguments(taken, kinds)
+    for name, kind in kinds.items():
+        if kind in OBJECT_KINDS:
+            made["properties"][name] = {"const": f"{{{{{name}}}}}", "description": f"the parameter {name}, a {kind}"}
+        elif kind == "string":
+            made["properties"][name] = _UNDECLARED
+    return made
 
 
 def _arguments(taken: frozenset[str], kinds: Mapping[str, ParameterKind], other: Schema = _SCALAR) -> Schema:

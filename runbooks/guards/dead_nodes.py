@@ -8,6 +8,7 @@ from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import OSDMAP, SESSIONS, Address
 from diagnostics.facts.holders import BESIDE_POD, CLAIM_USERS, NODE_PODS, NODES, volume_of
 from diagnostics.facts.images import is_ceph
+from diagnostics.facts.kubernetes import List
 from diagnostics.facts.resources import Attachment, Node, Pod, PodVolume, Volume
 from diagnostics.model import Subject
 from diagnostics.verdicts import FAR_OFF
@@ -15,38 +16,70 @@ from runbooks.case import speaks_against
 from runbooks.guards.locks import fenced_by_plan
 from runbooks.situation import CannotPlan, Planned, Situation
 
-POD_READS = (Read(k8s.PODS), Read(k8s.CLAIMS), Read(k8s.VOLUMES), Read(CLAIM_USERS), Read(BESIDE_POD))
+POD_READS = (
+    Read(k8s.PODS),
+    Read(k8s.CLAIMS),
+    Read(k8s.VOLUMES),
+    Read(CLAIM_USERS),
+    Read(BESIDE_POD),
+    Read(k8s.ATTACHMENTS),
+)
 """What `doomed_pods` looks at."""
 STOP_READS = (Read(NODES), Read(OSDMAP), Read(SESSIONS), Read(k8s.PODS), Read(k8s.ATTACHMENTS))
 """What `dead_node`, `bare_addresses`, `attested_off` and `signs_of_life` look at."""
-ATTACHMENT_READS = (Read(k8s.ATTACHMENTS), Read(NODE_PODS), *POD_READS)
+ATTACHMENT_READS = (Read(NODE_PODS), *POD_READS)
 """What `doomed_attachments` and `users_there` look at."""
 
 
 def dead_node(situation: Situation) -> tuple[str, Node | None]:
-    """The node that is given up, by name: the parameter, else the pod's or the attachment's. None: it is not there.
+    """The node that is given up, by name: the parameter, which an attachment must agree with, else the attachment's or
+    the pod's. None: it is not there any more.
 
     Raises:
-        CannotPlan: nothing names one, or two name different ones, or nodes could not be read.
+        CannotPlan: nothing names one, or two name different ones, or nobody looked whether it is there.
     """
-    named = situation.params.get("node")
-    attached = situation.params.get("volume_attachment")
-    of_pod = "pod" in situation.params and "image" not in situation.params and not named
-    if of_pod:
+    named = _named(situation)
+    if not named and "pod" in situation.params and "image" not in situation.params:
         pod = situation.pod()
         if pod is None or not pod.spec.node_name:
             raise CannotPlan(f"pod {situation.params['pod']} is not there any more, or is bound to no node")
         named = pod.spec.node_name
-    elif attached:
-        attachment = situation.one(k8s.ATTACHMENTS, attached)
-        if attachment is None:
-            raise CannotPlan(f"there is no VolumeAttachment {attached}")
-        if named and named != attachment.spec.node_name:
-            raise CannotPlan(f"VolumeAttachment {attached} is to node {attachment.spec.node_name}, not to {named}")
-        named = attachment.spec.node_name
     if not named:
         raise CannotPlan("no node is named")
-    return named, next((node for node in situation.listed(NODES) if node.metadata.name == named), None)
+    return named, node_named(named, situation)
+
+
+def _named(situation: Situation) -> str | None:
+    """The node that the parameters name: by itself, or by the attachment to it. Never the pod's: a pod may wait anywhere.
+
+    Raises:
+        CannotPlan: the attachment is not there, or is to another node than the one that is named.
+    """
+    named, attached = situation.params.get("node"), situation.params.get("volume_attachment")
+    if not attached:
+        return named
+    attachment = situation.one(k8s.ATTACHMENTS, attached)
+    if attachment is None:
+        raise CannotPlan(f"there is no VolumeAttachment {attached}")
+    if named and named != attachment.spec.node_name:
+        raise CannotPlan(f"VolumeAttachment {attached} is to node {attachment.spec.node_name}, not to {named}")
+    return attachment.spec.node_name
+
+
+def node_named(name: str, situation: Situation) -> Node | None:
+    """A node by its name; None where there is none.
+
+    Raises:
+        CannotPlan: nodes could not be read, or nobody asked for that one: then it only seems to be gone.
+    """
+    found = next((node for node in situation.listed(NODES) if node.metadata.name == name), None)
+    asked = (isinstance(one, List) or one.name == name for one in NODES.requests(situation.snapshot))
+    if found is None and not any(asked):
+        raise CannotPlan(
+            f"whether node {name} is there was not looked at: nothing leads to it from what the runbook was told",
+            unknown=True,
+        )
+    return found
 
 
 def there(situation: Situation) -> Node:
@@ -85,7 +118,7 @@ def stray_pods(situation: Situation) -> tuple[Subject, ...]:
 
 
 def _terminating(situation: Situation) -> tuple[Pod, ...]:
-    named = situation.params.get("node")
+    named = _named(situation)
     if "image" in situation.params:
         pods: Iterable[Pod] = (pod for pod in situation.users() if named and pod.spec.node_name == named)
     else:
@@ -223,11 +256,18 @@ def users_there(attachment: Attachment, situation: Situation) -> tuple[str, ...]
     While planning, those do not count that the same plan removes first.
 
     Raises:
-        CannotPlan: the pods could not be read, or of a pod there nobody knows whether it uses the volume.
+        CannotPlan: the pods could not be read, or were not looked for, or no claim leads from the volume to them.
     """
     node, name = attachment.spec.node_name, attachment.spec.source.persistent_volume_name
     volume = next((v for v in situation.listed(k8s.VOLUMES) if v.metadata.name == name), None)
     ref = volume.spec.claim_ref if volume else None
+    if ref is None or not _were_looked_for(ref.namespace, node, situation):
+        why = "no claim leads to it" if ref is None else f"the pods of namespace {ref.namespace} were not looked for"
+        raise CannotPlan(
+            f"whether a pod on node {node} uses the volume of VolumeAttachment {attachment.metadata.name} is not known: "
+            f"{why}; look at the pods there, and delete it by hand",
+            unknown=True,
+        )
     pods = {
         pod.metadata.uid: pod
         for kind in (CLAIM_USERS, BESIDE_POD, NODE_PODS) for pod in situation.listed(kind)
@@ -239,16 +279,14 @@ def users_there(attachment: Attachment, situation: Situation) -> tuple[str, ...]
         if act.action == "kubernetes.force_delete_pod"
         for target in act.targets
     }
-    found = []
-    for pod in pods.values():
-        if pod.metadata.uid in going:
-            continue
-        if ref is None and pod.claims:
-            what = f"VolumeAttachment {attachment.metadata.name}"
-            raise CannotPlan(
-                f"whether {pod.subject} on node {node} uses the volume of {what} is not known: no claim leads to it",
-                unknown=True,
-            )
-        if ref is not None and pod.metadata.namespace == ref.namespace and ref.name in pod.claims:
-            found.append(f"{pod.metadata.namespace}/{pod.metadata.name}")
-    return tuple(found)
+    return tuple(
+        f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods.values()
+        if pod.metadata.uid not in going and pod.metadata.namespace == ref.namespace and ref.name in pod.claims
+    )  # fmt: skip
+
+
+def _were_looked_for(namespace: str | None, node: str, situation: Situation) -> bool:
+    """Whether all pods of a namespace, or all on a node, were asked for: who was not asked for only seems to be gone."""
+    enough = (List(namespace), List(None, f"spec.nodeName={node}"))
+    asked = (one for kind in (CLAIM_USERS, BESIDE_POD, NODE_PODS) for one in kind.requests(situation.snapshot))
+    return any(one in enough for one in asked)

@@ -3,7 +3,7 @@
 What a person names in `also` is allowed for this one plan, because only a person can know that it may be lost.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts.ceph import Daemon
@@ -119,20 +119,42 @@ def pods_are_those_that_were_planned(situation: Situation) -> Ruling:
 def drain_loses_nothing(situation: Situation) -> Ruling:
     """No pod goes for good, and no data that lies on the node, unless a person named that in `also`."""
     pods, lost = tuple(_planned_pods(situation)), []
-    for pod in pods:
-        if pod.metadata.controller is None and not _named(situation, "unmanaged"):
-            lost.append(
-                f"{pod.named} has no controller: nobody makes it again (name `unmanaged` in `also` to evict it)"
-            )
-        thrown = temporary_volumes(pod)
-        if thrown and not _named(situation, "emptydir"):
-            lost.append(f"{pod.named} loses what is in {', '.join(thrown)} (name `emptydir` in `also` if that may go)")
+    if not _named(situation, "unmanaged"):
+        lost += [f"{one} (name `unmanaged` in `also` to evict it)" for one in _unmanaged(pods)]
+    if not _named(situation, "emptydir"):
+        lost += [f"{one} (name `emptydir` in `also` if that may go)" for one in _thrown_away(pods)]
     if not _named(situation, "local"):
-        lost += [
-            f"{pod.named} uses {what}, which stays on the node (name `local` in `also` if it can do without)"
-            for pod in pods for what in _local_volumes(pod, situation)
-        ]  # fmt: skip
+        lost += [f"{one} (name `local` in `also` if it can do without)" for one in _left_behind(pods, situation)]
     return refused(*lost) if lost else allowed("nothing is lost that was not named")
+
+
+def waived(word: str, pods: Sequence[LabelledPod], situation: Situation) -> tuple[str, ...]:
+    """What a word in `also` lets pass, a clause each; empty where nothing here needs it.
+
+    Raises:
+        CannotPlan: what it may cover could not be read.
+    """
+    covers: dict[str, Callable[[], Iterable[str]]] = {
+        "unmanaged": lambda: _unmanaged(pods),
+        "emptydir": lambda: _thrown_away(pods),
+        "local": lambda: _left_behind(pods, situation),
+        "ceph": lambda: (f"{daemon.name} is up at {where}" for daemon, where in _daemons_there(situation)),
+        "others_down": lambda: (f"node {name} is cordoned or not Ready" for name in _others_down(situation)),
+    }
+    return tuple(covers[word]())
+
+
+def _unmanaged(pods: Sequence[LabelledPod]) -> Iterator[str]:
+    return (f"{pod.named} has no controller: nobody makes it again" for pod in pods if pod.metadata.controller is None)
+
+
+def _thrown_away(pods: Sequence[LabelledPod]) -> Iterator[str]:
+    return (f"{pod.named} loses what is in {', '.join(thrown)}" for pod in pods if (thrown := temporary_volumes(pod)))
+
+
+def _left_behind(pods: Sequence[LabelledPod], situation: Situation) -> Iterator[str]:
+    found = ((pod, what) for pod in pods for what in _local_volumes(pod, situation))
+    return (f"{pod.named} uses {what}, which stays on the node" for pod, what in found)
 
 
 def temporary_volumes(pod: LabelledPod) -> tuple[str, ...]:
@@ -162,17 +184,16 @@ def _local_volumes(pod: LabelledPod, situation: Situation) -> Iterator[str]:
 @guard(Read(NODES), Read(ALL_NODES), Read(STANDING))
 def one_node_at_a_time(situation: Situation) -> Ruling:
     """No other node is being worked on, cordoned or not Ready, and some other node can take the pods."""
-    node, standing = drained_node(situation), situation.snapshot[STANDING]
+    others, standing = _others(situation), situation.snapshot[STANDING]
     if isinstance(standing, NotSeen):
         return unknown("what other executions work on was not read")
-    others = [other for other in situation.listed(ALL_NODES) if other.metadata.uid != node.metadata.uid]
     busy = [
         f"{standing.held[hold_key(other.subject)]} works on node {other.metadata.name}: one node at a time"
         for other in others if hold_key(other.subject) in standing.held
     ]  # fmt: skip
     if busy:
         return refused(*busy)
-    down = [other.metadata.name for other in others if other.spec.unschedulable or not other.is_ready]
+    down = _others_down(situation)
     if len(down) == len(others):
         return refused("no other node is Ready and schedulable: the pods would have nowhere to go")
     if down and not _named(situation, "others_down"):
@@ -183,18 +204,49 @@ def one_node_at_a_time(situation: Situation) -> Ruling:
     return allowed("the other nodes can take the pods, and nobody works on one of them")
 
 
-@guard(Read(NODES), Read(NODE_OSDMAP))
+def _others(situation: Situation) -> list[Node]:
+    node = drained_node(situation)
+    return [other for other in situation.listed(ALL_NODES) if other.metadata.uid != node.metadata.uid]
+
+
+def _others_down(situation: Situation) -> list[str]:
+    return [other.metadata.name for other in _others(situation) if other.spec.unschedulable or not other.is_ready]
+
+
+@guard(Read(NODES), Read(NODE_OSDMAP), Read(LABELLED_PODS))
 def node_carries_no_ceph_daemon(situation: Situation) -> Ruling:
-    """No Ceph daemon runs at the node's addresses: drained nodes are rebooted, and Ceph must agree to that first."""
+    """No Ceph daemon runs on the node: drained nodes are rebooted, and Ceph must agree to that first.
+
+    A daemon has an address of the node, or, in a pod network as Rook's, that of a pod there.
+    """
+    node, osdmap = drained_node(situation), situation.snapshot[NODE_OSDMAP]
+    there = _daemons_there(situation)
+    if isinstance(osdmap, NotSeen):
+        return allowed("no Ceph is configured: whether a daemon of one runs there was not looked at")
+    if there and not _named(situation, "ceph"):
+        return refused(
+            *(f"{daemon.name} is up at {where}, on this node: {_ask_ceph(daemon)}" for daemon, where in there)
+        )
+    return allowed(f"no Ceph daemon is up on {node.metadata.name}, or it was named")
+
+
+def _daemons_there(situation: Situation) -> list[tuple[Daemon, str]]:
+    """Ceph's daemons on the node, each with its address and whose that is; none where no Ceph is asked.
+
+    Raises:
+        CannotPlan: the node, its pods or the daemons could not be read.
+    """
     node, osdmap = drained_node(situation), situation.snapshot[NODE_OSDMAP]
     if isinstance(osdmap, NotSeen):
         if osdmap.configured:
-            return unknown(f"whether Ceph's daemons run on {node.metadata.name} is not known: {osdmap.reason}")
-        return allowed("no Ceph is configured: whether a daemon of one runs there was not looked at")
-    there = [daemon for daemon in osdmap.daemons if daemon.ip in node.ips]
-    if there and not _named(situation, "ceph"):
-        return refused(*(f"{d.name} is up at {d.ip}, on this node: {_ask_ceph(d)}" for d in there))
-    return allowed(f"no Ceph daemon is up on {node.metadata.name}, or it was named")
+            raise CannotPlan(
+                f"whether Ceph's daemons run on {node.metadata.name} is not known: {osdmap.reason}", unknown=True
+            )
+        return []
+    # An address of a pod that has ended may be another's by now.
+    pods = [pod for pod in pods_there(situation) if pod.may_be_running]
+    at = {ip: f"{ip} (pod {pod.named})" for pod in pods for ip in pod.status.ips} | {ip: ip for ip in node.ips}
+    return [(daemon, at[daemon.ip]) for daemon in osdmap.daemons if daemon.ip in at]
 
 
 def _ask_ceph(daemon: Daemon) -> str:

@@ -32,6 +32,19 @@ def _protected(situation: Situation) -> list[tuple[LabelledPod, tuple[Budget, ..
     return [(pod, own) for pod, own in found if pod.status.phase == "Running" and not pod.is_going]
 
 
+def _counts_for(budget: Budget, pod: LabelledPod) -> bool:
+    """Whether the API asks a budget about a pod: not about one that is not Ready, if the budget's policy or its healthy
+    pods let it go.
+
+    https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy
+    """
+    if pod.is_ready:
+        return True
+    status = budget.status
+    has_enough = status.current_healthy >= status.desired_healthy > 0
+    return budget.spec.unhealthy_pod_eviction_policy != "AlwaysAllow" and not has_enough
+
+
 def _can_never(protected: list[tuple[LabelledPod, tuple[Budget, ...]]]) -> Iterator[str]:
     """Why a budget will not allow it, however healthy its pods become."""
     for pod, own in protected:
@@ -39,8 +52,7 @@ def _can_never(protected: list[tuple[LabelledPod, tuple[Budget, ...]]]) -> Itera
             names = ", ".join(budget.named for budget in own)
             yield f"{pod.named} has more than one PodDisruptionBudget ({names}), and the API evicts no such pod: delete one"
         for budget in own:
-            sick = not pod.is_ready and budget.spec.unhealthy_pod_eviction_policy == "AlwaysAllow"
-            if budget.never_allows and not sick:
+            if budget.never_allows and _counts_for(budget, pod):
                 yield (
                     f"PodDisruptionBudget {budget.named} never allows that {pod.named} goes: it demands every pod; "
                     "loosen it, or add a replica"
@@ -51,7 +63,8 @@ def _not_now(protected: list[tuple[LabelledPod, tuple[Budget, ...]]]) -> list[st
     """The budgets that allow no eviction just now."""
     return [
         f"PodDisruptionBudget {budget.named} allows no eviction of {pod.named} just now"
-        for pod, own in protected for budget in own if budget.status.disruptions_allowed == 0
+        for pod, own in protected for budget in own
+        if budget.status.disruptions_allowed == 0 and _counts_for(budget, pod)
     ]  # fmt: skip
 
 

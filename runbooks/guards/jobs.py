@@ -35,6 +35,8 @@ def job_has_failed(situation: Situation) -> Ruling:
         against.append(f"it belongs to {owner.kind} {owner.name}, which decides about new runs")
     if failure is None:
         against.append("it has not failed: " + ("it is complete" if job.is_complete else "it may still end well"))
+    if failure is not None and job.pods_left:
+        against.append(f"{job.pods_left} of its pods have not ended, and may still do its work: wait until they have")
     if failure is None or against:
         return refused(*(f"Job {job.named}: {why}" for why in against))
     why = failure.reason or "Failed"
@@ -43,30 +45,34 @@ def job_has_failed(situation: Situation) -> Ruling:
 
 @guard(Read(JOB_RUNS), Read(CRON_JOBS))
 def no_other_run(situation: Situation) -> Ruling:
-    """No other Job of the same CronJob is under way where these must not overlap, and none has succeeded since."""
+    """No other run of the same CronJob, or of the same Job, is under way where these must not overlap, and none has
+    succeeded since. Jobs that were made anew count as runs of what the first one was a run of."""
     job = failed_job(situation)
-    owner = job.metadata.controller
-    if owner is None:
-        return allowed(f"Job {job.named} is nobody else's: no other run of it is made")
-    if owner.kind != "CronJob":
+    owner, origin = job.metadata.controller, job.origin
+    if owner is not None and owner.kind != "CronJob":
         return refused(f"Job {job.named} belongs to {owner.kind} {owner.name}: which runs it has is not known")
-    cron = next((one for one in situation.listed(CRON_JOBS) if one.metadata.uid == owner.uid), None)
-    if cron is None:
-        return refused(f"CronJob {owner.name}, which made Job {job.named}, is gone: what it did is not wanted any more")
+    policy, heedless = "Forbid", ""  # a Job of nobody's is done by one at a time
+    if origin.kind == "CronJob":
+        cron = next((one for one in situation.listed(CRON_JOBS) if one.metadata.uid == origin.uid), None)
+        if cron is None:
+            return refused(
+                f"CronJob {origin.name}, of which Job {job.named} is a run, is gone: what it did is not wanted any more"
+            )
+        policy = cron.spec.concurrency_policy
+        if policy != "Allow" and not cron.spec.suspend:
+            heedless = "; its next scheduled run will not wait for this one"
     others = [
-        run for run in situation.listed(JOB_RUNS) if _owned_by(run, owner.uid) and run.metadata.uid != job.metadata.uid
-    ]
+        run for run in situation.listed(JOB_RUNS)
+        if run.origin.uid == origin.uid and run.metadata.uid != job.metadata.uid
+    ]  # fmt: skip
+    named = f"{origin.kind} {origin.name}"
     newer = [run.named for run in others if run.is_complete and _is_newer(run, job)]
     if newer:
-        return refused(f"a newer run of CronJob {owner.name} has succeeded: {', '.join(newer)}")
-    policy = cron.spec.concurrency_policy
+        return refused(f"a newer run of {named} has succeeded: {', '.join(newer)}")
     busy = [run.named for run in others if run.is_under_way]
     if busy and policy != "Allow":
-        return refused(
-            f"{', '.join(busy)} is under way, and CronJob {owner.name} lets no runs overlap ({policy}): wait"
-        )
-    heedless = "" if policy == "Allow" or cron.spec.suspend else "; its next scheduled run will not wait for this one"
-    return allowed(f"no other run of CronJob {owner.name} is in the way{heedless}", policy=policy)
+        return refused(f"{', '.join(busy)} is under way, and {named} lets no runs overlap ({policy}): wait")
+    return allowed(f"no other run of {named} is in the way{heedless}", policy=policy)
 
 
 @guard(Read(JOB_RUNS))
@@ -105,11 +111,6 @@ def _new_name(situation: Situation) -> str:
     if name is None:
         raise CannotPlan("there is no act that makes a Job", unknown=True)
     return str(name)
-
-
-def _owned_by(run: JobRun, uid: str) -> bool:
-    owner = run.metadata.controller
-    return owner is not None and owner.uid == uid
 
 
 def _is_newer(run: JobRun, job: JobRun) -> bool:

@@ -13,6 +13,7 @@ from diagnostics.facts.workloads import DAEMON_SETS, JOBS, STATEFUL_SETS
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.situation import Situation
 
+_BACKOFF_LIMIT = 6  # what the API fills in
 _OF_CLAIMS: Mapping[str, Resource[Any]] = {"ReplicaSet": OWNING_REPLICA_SETS, "StatefulSet": OWNING_STATEFUL_SETS}
 _OF_POD: Mapping[str, Resource[Any]] = {
     "ReplicaSet": k8s.REPLICA_SETS, "StatefulSet": STATEFUL_SETS, "DaemonSet": DAEMON_SETS, "Job": JOBS,
@@ -42,7 +43,20 @@ def owner_will_recreate_pod(situation: Situation) -> Ruling:
     found = next((w for w in seen.full if w.metadata.uid == owner.uid), None)
     if found is None or found.metadata.deletion_timestamp is not None or not _wants_pods(owner.kind, found):
         return refused(f"{owner.kind} {owner.name} is gone, being deleted, or wants no pods")
+    if isinstance(found, Job) and _is_at_its_limit(found):
+        return refused(
+            f"Job {owner.name} fails for good once this pod is taken away: its backoffLimit lets no further pod fail"
+        )
     return allowed(f"{owner.kind} {owner.name} makes it again", owner=f"{owner.kind}/{owner.name}={owner.uid}")
+
+
+def _is_at_its_limit(job: Job) -> bool:
+    """Whether one more pod that fails ends the Job. A pod that is taken away counts as failed.
+
+    A podFailurePolicy may leave it out; that is not looked at. https://kubernetes.io/docs/concepts/workloads/controllers/job/
+    """
+    limit = _BACKOFF_LIMIT if job.spec.backoff_limit is None else job.spec.backoff_limit
+    return (job.status.failed or 0) >= limit
 
 
 def _wants_pods(kind: str, owner: Any) -> bool:

@@ -8,7 +8,7 @@ from diagnostics.facts.resources.rollouts import RolledOut
 from diagnostics.facts.workloads import WORKLOAD_PODS
 from runbooks import rollouts
 from runbooks.guards import Ruling, allowed, guard, refused
-from runbooks.guards.rollouts import WORKLOAD_READS, broken_pods, waits_for_broken_pods
+from runbooks.guards.rollouts import WORKLOAD_READS, back_to, broken_pods, waits_for_broken_pods
 from runbooks.situation import Planned, Situation
 
 
@@ -74,15 +74,15 @@ def _daemon_set(found: RolledOut) -> Iterator[str]:
 
 @guard(*WORKLOAD_READS, Read(WORKLOAD_PODS))
 def rollout_is_complete_or_held_up(situation: Situation) -> Ruling:
-    """The rollout is complete, or broken pods of the revision that was left hold it up and have to be deleted first."""
+    """The rollout is complete, or broken pods of another revision hold it up and have to be deleted first."""
     complete = rollout_is_complete.judge(situation)
     if complete.allowed:
         return complete
     found, act = rollouts.workload(situation), rollouts.act_of(situation)
-    left = act.effect["from"]["keeper"]
+    back = back_to(act)
     is_set = found.is_observed and facts.sha256(found.spec.template) == act.effect["to"]["template"]
-    waits = is_set and left is not None and waits_for_broken_pods(found)
-    if names := [pod.metadata.name for pod in broken_pods(situation, left["name"])] if waits else []:
+    waiting = broken_pods(situation, back) if back is not None and is_set and waits_for_broken_pods(found) else ()
+    if names := [pod.metadata.name for pod in waiting]:
         return allowed(f"{found.subject} has the template, and waits for {', '.join(names)}")
     return complete
 

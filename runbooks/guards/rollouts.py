@@ -1,5 +1,7 @@
 """Guards about a rollout before it is changed: is it the one that was looked at, and would the change last."""
 
+from collections.abc import Mapping
+
 from diagnostics.facts import NotSeen, Read
 from diagnostics.facts import rollouts as facts
 from diagnostics.facts.resources import Pod
@@ -7,7 +9,7 @@ from diagnostics.facts.resources.rollouts import RolledOut
 from diagnostics.facts.workloads import WORKLOAD_PODS
 from runbooks import rollouts
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
-from runbooks.situation import Situation
+from runbooks.situation import Planned, Situation
 
 WORKLOAD_READS = tuple(Read(kind) for kind in facts.WORKLOADS.values())
 REVISION_READS = (*WORKLOAD_READS, Read(facts.REVISION_SETS), Read(facts.CONTROLLER_REVISIONS))
@@ -79,12 +81,13 @@ def replaces_its_pods(situation: Situation) -> Ruling:
 
 @guard(*WORKLOAD_READS)
 def no_operator_owns_it(situation: Situation) -> Ruling:
-    """The workload belongs to no other object, whose controller would undo the change or act against it."""
+    """The workload belongs to no other object, whose controller would undo the change or act against it.
+
+    Any owner counts: operators (OLM among them) manage what they own without being named its controller.
+    """
     found = rollouts.workload(situation)
-    if (owner := found.metadata.controller) is not None:
-        return refused(
-            f"{found.subject} belongs to {owner.kind} {owner.name}, whose controller would put it back: change it there"
-        )
+    if (owner := found.metadata.made_by) is not None:
+        return refused(f"{found.subject} belongs to {owner}, whose controller would put it back: change it there")
     return allowed(f"no other object owns {found.subject}")
 
 
@@ -116,26 +119,30 @@ def is_no_csi_node_plugin(situation: Situation) -> Ruling:
 
 @guard(*WORKLOAD_READS, Read(WORKLOAD_PODS))
 def broken_pods_hold_up_the_rollout(situation: Situation) -> Ruling:
-    """Pods of the revision that was left are not Ready, and an OrderedReady StatefulSet waits for them for ever."""
+    """Pods of another revision than the one gone back to are not Ready, and an OrderedReady StatefulSet waits for them
+    for ever."""
     # https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
     found, act = rollouts.workload(situation), situation.act
     if not waits_for_broken_pods(found):
         return refused(f"{found.subject} replaces broken pods by itself")
-    left = act.effect["revision"] if act is not None else left_revision(situation)
-    if left is None:
-        return refused(f"nothing in this plan takes {found.subject} back from a revision that is kept")
+    back = act.effect if act is not None else gone_back_to(situation)
+    if back is None:
+        return refused(f"nothing in this plan takes {found.subject} back to a revision that is kept")
     if not _is_undone_first(situation):
         if not found.is_observed:
             return unknown(f"the controller has not looked at the newest spec of {found.subject} yet")
-        if found.status.update_revision == left:
-            return refused(f"{found.subject} still wants revision {left}: its pods would come back as they are")
+        if facts.sha256(found.spec.template) != back["template"]:
+            return refused(
+                f"{found.subject} does not have the template of {back['revision']}: its pods would come back as they are"
+            )
     wanted = None if act is None else {target.uid for target in act.targets}
     names = [
-        pod.metadata.name for pod in broken_pods(situation, left) if wanted is None or pod.metadata.uid in wanted
+        pod.metadata.name for pod in broken_pods(situation, back)
+        if wanted is None or pod.metadata.uid in wanted
     ]  # fmt: skip
     if not names:
-        return refused(f"no broken pod of revision {left} holds up {found.subject}")
-    return allowed(f"not Ready, and of revision {left}: {', '.join(names)}", revision=left)
+        return refused(f"no broken pod of another revision than {back['revision']} holds up {found.subject}")
+    return allowed(f"not Ready, and not of revision {back['revision']}: {', '.join(names)}", revision=back["revision"])
 
 
 @guard(*WORKLOAD_READS, Read(WORKLOAD_PODS))
@@ -155,22 +162,34 @@ def waits_for_broken_pods(found: RolledOut) -> bool:
     return found.kind == "StatefulSet" and found.spec.pod_management_policy == "OrderedReady"
 
 
-def left_revision(situation: Situation) -> str | None:
-    """The name of the revision that the undo of this plan or execution leaves; None where there is none, or it is lost."""
+def gone_back_to(situation: Situation) -> dict[str, str] | None:
+    """The revision that the undo of this plan or execution goes back to, and its template's sha256; None without one."""
     undo = rollouts.undoing(situation, rollouts.workload(situation))
-    keeper = undo.effect["from"]["keeper"] if undo is not None else None
-    return str(keeper["name"]) if keeper else None
+    return back_to(undo) if undo is not None else None
 
 
-def broken_pods(situation: Situation, revision: str) -> tuple[Pod, ...]:
-    """The workload's pods of a revision that are not Ready and not yet ending.
+def back_to(undo: Planned) -> dict[str, str] | None:
+    """The revision that an undo goes back to, by name, and its template's sha256; None where no revision keeps it."""
+    to = undo.effect["to"]
+    return {"revision": str(to["keeper"]["name"]), "template": str(to["template"])} if to["keeper"] else None
+
+
+def broken_pods(situation: Situation, back: Mapping[str, str]) -> tuple[Pod, ...]:
+    """The workload's pods that are not Ready, not yet ending, and not of the revision that it goes back to.
+
+    Once the controller has looked at the template of that, the revision that it wants is the same one, whatever its
+    name. Pods below the partition stay at the revision that they have, and come back as they are.
 
     Raises:
         CannotPlan: the workload or its pods could not be read.
     """
+    found = rollouts.workload(situation)
+    is_back = found.is_observed and facts.sha256(found.spec.template) == back["template"]
+    fine = {None, back["revision"], *((found.status.update_revision,) if is_back else ())}
     return tuple(
-        pod for pod in rollouts.pods(rollouts.workload(situation), situation)
-        if not pod.is_ready and pod.metadata.deletion_timestamp is None and rollouts.revision_of(pod) == revision
+        pod for pod in rollouts.pods(found, situation)
+        if not pod.is_ready and pod.metadata.deletion_timestamp is None and rollouts.revision_of(pod) not in fine
+        and rollouts.ordinal(pod.metadata.name) >= found.partition
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from diagnostics.facts.images import is_ceph
 from diagnostics.facts.resources import Meta, Node, Pod, Volume, VolumeSpec
 from runbooks.case import speaks_against
 from runbooks.fencing import FENCE_LASTS
-from runbooks.guards import Ruling, allowed, guard, refused
+from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.guards.dead_nodes import (
     ATTACHMENT_READS,
     STOP_READS,
@@ -38,10 +38,11 @@ def only_a_fence_helps(situation: Situation, node: Node) -> tuple[str, ...]:
         CannotPlan: the blocklist or the volumes could not be read, or the node has no address.
     """
     name = node.metadata.name
-    found = dict(volume for pod in doomed_pods(situation) for volume in _on_ceph(pod, situation))
+    found = tuple(dict.fromkeys(volume for pod in doomed_pods(situation) for volume in _on_ceph(pod, situation)))
     if not found:
         return ()
-    word = f"a person's word that {name} is off does not stand in for a fence of what is on Ceph: {', '.join(found)}"
+    named = ", ".join(dict.fromkeys(volume for volume, _ in found))
+    word = f"a person's word that {name} is off does not stand in for a fence of what is on Ceph: {named}"
     try:
         bare = bare_addresses(situation, node)
     except CannotPlan as error:
@@ -49,7 +50,7 @@ def only_a_fence_helps(situation: Situation, node: Node) -> tuple[str, ...]:
     missing = [f"node {name} is not fenced as a whole: {', '.join(bare)}"] if bare else []
     missing += [
         f"volume {volume} is not known to be on this Ceph ({why}): fence {name} on its own Ceph, and delete the pod by hand"
-        for volume, why in found.items() if why
+        for volume, why in found if why
     ]  # fmt: skip
     return (*missing, word, *_how_to_fence(bare, situation, node)) if missing else ()
 
@@ -62,7 +63,7 @@ def _how_to_fence(bare: tuple[str, ...], situation: Situation, node: Node) -> It
         return
     at_work = {daemon.ip: f"{daemon.name} is up there" for daemon in (osdmap.daemons if osdmap else ())}
     at_work |= dict.fromkeys(osdmap.own_ips if osdmap else (), "Unstick itself asks Ceph from there")
-    yield from (f"never fence {ip}: {at_work[ip]}" for ip in bare if ip in at_work)
+    yield from (f"never fence {ip} while {at_work[ip]}" for ip in bare if ip in at_work)
     lasts = int(FENCE_LASTS.total_seconds())
     commands = [f"`ceph osd blocklist add {Address(ip, 0, 0)} {lasts}`" for ip in bare if ip not in at_work]
     if commands:
@@ -74,17 +75,15 @@ def _how_to_fence(bare: tuple[str, ...], situation: Situation, node: Node) -> It
 
 def _on_ceph(pod: Pod, situation: Situation) -> Iterator[tuple[str, str | None]]:
     """Volumes of a pod that are on Ceph, or may be, by name; with what speaks against its being this Ceph."""
+    osdmap = situation.snapshot.seen(OSDMAP)
     for name, entry, volumes in mounted(pod, situation):
-        if entry.claim_name(pod.metadata.name) is None:
-            volumes = (Volume(Meta(name), VolumeSpec(rbd=entry.rbd, cephfs=entry.cephfs)),) if is_ceph(entry) else ()
-        elif not volumes:
+        found = tuple(volume for volume in volumes if is_ceph(volume))
+        if is_ceph(entry):  # the pod names it itself, without a PersistentVolume
+            found = (Volume(Meta(name), VolumeSpec(rbd=entry.rbd, cephfs=entry.cephfs)),)
+        if found:
+            yield name, speaks_against(found, osdmap.fsid, osdmap) if osdmap else None
+        elif entry.claim_name(pod.metadata.name) and not volumes:
             yield f"{name} (its PersistentVolume is not known: it may be on Ceph)", None
-            continue
-        elif not (volumes := tuple(volume for volume in volumes if is_ceph(volume))):
-            continue
-        osdmap = situation.snapshot.seen(OSDMAP)
-        if volumes:
-            yield name, speaks_against(volumes, osdmap.fsid, osdmap) if osdmap else None
 
 
 def signs_of_life(situation: Situation, node: Node) -> tuple[str, ...]:
@@ -103,6 +102,16 @@ def signs_of_life(situation: Situation, node: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _unheard(situation: Situation) -> Iterator[str]:
+    """What of Ceph's word on a node could not be heard. Where no Ceph is asked, nothing is missing."""
+    sessions, osdmap = situation.snapshot[SESSIONS], situation.snapshot[OSDMAP]
+    for seen in (sessions, osdmap):
+        if isinstance(seen, NotSeen) and seen.configured:
+            yield seen.reason
+    if not isinstance(sessions, NotSeen):
+        yield from (f"mon {mon} did not tell its sessions: {why}" for mon, why in sorted(sessions.silent.items()))
+
+
 def stopped(situation: Situation) -> Ruling:
     """Whether the node can write nothing any more: by fences or by a person's word; else what is missing."""
     node = there(situation)
@@ -112,14 +121,20 @@ def stopped(situation: Situation) -> Ruling:
 
 
 def fenced_or_off(situation: Situation, node: Node) -> Ruling:
-    """The same, whatever the node says of itself."""
+    """The same, whatever the node says of itself.
+
+    Raises:
+        CannotPlan: nobody attests, and the blocklist or the volumes could not be read, or the node has no address.
+    """
     name, known = node.metadata.name, f"{node.metadata.name}={node.metadata.uid}"
     off = attested_off(situation, node)
+    word = f"a person who attests that {name} is off (node={name})"
     try:
         missing = not_behind_fence(situation, node)
     except CannotPlan as error:
         if not off:
-            raise
+            wanted = () if only_a_fence_helps(situation, node) else (f"missing is {word}",)
+            raise CannotPlan(*error.reasons, *wanted, unknown=error.unknown) from None
         missing = error.reasons
     if not missing:
         return allowed(f"all addresses of {name} are fenced", node=known, fenced=", ".join(fenced_ips(situation, node)))
@@ -127,9 +142,11 @@ def fenced_or_off(situation: Situation, node: Node) -> Ruling:
         return refused(*held[:1], f"missing is such a fence: no word that {name} is off stands in for it")
     if not off:
         fence = "such a fence, or " if bare_addresses(situation, node) else ""
-        return refused(*missing, f"missing is {fence}a person who attests that {name} is off (node={name})")
+        return refused(*missing, f"missing is {fence}{word}")
     if lies := signs_of_life(situation, node):
         return refused(*lies)
+    if unheard := tuple(_unheard(situation)):
+        return unknown(*(f"whether Ceph still hears from {name} is not known: {why}" for why in unheard))
     return allowed(f"a person attests that {name} is off", node=known, off=known)
 
 

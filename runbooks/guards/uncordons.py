@@ -1,11 +1,14 @@
 """Guards of giving a node back to the scheduler."""
 
 from diagnostics.facts import NotSeen, Read
+from diagnostics.facts.ceph import Address
 from diagnostics.facts.disruption import NODE_OSDMAP
 from diagnostics.facts.holders import NODES
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
 from runbooks.guards.drains import drained_node
+from runbooks.guards.unfencing import is_whole
 from runbooks.situation import Situation
+from runbooks.standing import STANDING
 
 _NOT_BACK = {
     "node.kubernetes.io/not-ready": "its kubelet is not ready",
@@ -29,15 +32,26 @@ def node_is_back(situation: Situation) -> Ruling:
     return allowed(f"node {node.metadata.name} is Ready", node=f"{node.metadata.name}={node.metadata.uid}")
 
 
-@guard(Read(NODES), Read(NODE_OSDMAP))
+@guard(Read(NODES), Read(NODE_OSDMAP), Read(STANDING))
 def ceph_serves_node(situation: Situation) -> Ruling:
-    """Ceph refuses no address of the node as a whole: a pod with a Ceph volume could not start there."""
+    """Ceph refuses no address of the node as a whole: a pod with a Ceph volume could not start there.
+
+    What Unstick fenced on this very node counts too: Ceph may see the node at an address that Kubernetes does not know.
+    """
     node, osdmap = drained_node(situation), situation.snapshot[NODE_OSDMAP]
     if isinstance(osdmap, NotSeen):
         if osdmap.configured:
             return unknown(f"whether {node.metadata.name} is fenced is not known: {osdmap.reason}")
         return allowed("no Ceph is configured, so that none was asked whether the node is fenced")
-    fences = {f.entry: ip for ip in node.ips for f in osdmap.fences if f.covers_host(ip)}
+    standing = situation.snapshot[STANDING]
+    if isinstance(standing, NotSeen):
+        return unknown(f"which fences Unstick has set on {node.metadata.name} was not read from the state database")
+    ours = {
+        one.entry for one in standing.fenced if (one.node_uid, one.fsid) == (node.metadata.uid, osdmap.fsid)
+    }  # fmt: skip
+    # An exact entry stays for good: a reboot gives every client another nonce.
+    fences = {f.entry: Address.parse(f.entry).ip for f in osdmap.fences if f.entry in ours and is_whole(f)}
+    fences |= {f.entry: ip for ip in node.ips for f in osdmap.fences if f.covers_host(ip)}
     if fences:
         return refused(
             *(

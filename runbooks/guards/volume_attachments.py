@@ -5,7 +5,7 @@ from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.holders import NODES
 from diagnostics.facts.resources import Attachment
 from runbooks.guards import Ruling, allowed, guard, refused, unknown
-from runbooks.guards.dead_nodes import ATTACHMENT_READS, doomed_attachments, users_there
+from runbooks.guards.dead_nodes import ATTACHMENT_READS, doomed_attachments, node_named, users_there
 from runbooks.situation import Situation
 
 
@@ -26,7 +26,8 @@ def _against(attachment: Attachment, situation: Situation) -> list[str]:
     name, node = attachment.metadata.name, attachment.spec.node_name
     if attachment.metadata.deletion_timestamp is not None:
         return [_hangs(attachment)]
-    ready = any(one.metadata.name == node and one.is_ready for one in situation.listed(NODES))
+    there = node_named(node, situation)
+    ready = there is not None and there.is_ready
     reasons = [f"VolumeAttachment {name} is to node {node}, which is Ready: its driver detaches there"] if ready else []
     reasons += [
         f"pod {user} on node {node} uses the volume of VolumeAttachment {name}: it must be gone first"

@@ -9,9 +9,9 @@ import msgspec
 
 from runbooks.acting import UNDONE
 from runbooks.format.wording import instead
+from runbooks.judging import guards_of, required
 from runbooks.loader import CASES
 from runbooks.model import GuardCall, Runbook, Step
-from runbooks.plan import guards_of, required
 
 SUFFIX = ".yaml"
 _NAME = re.compile(r"[a-z0-9_]+")

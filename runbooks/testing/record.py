@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from diagnostics.facts import Kind, NotSeen, Read, Snapshot, in_order
+from diagnostics.facts import NotSeen, Read, Snapshot, in_order
 from diagnostics.facts.ceph import SIGHTINGS
-from diagnostics.facts.kubernetes import Listing, Resource
+from diagnostics.facts.kubernetes import List, Listing, Resource
 from diagnostics.model import Subject
 from runbooks.guards import Answer
 from runbooks.hands import Hands
@@ -93,7 +93,7 @@ def world_of(reads: Sequence[Read[Any]], snapshot: Snapshot) -> Json:
             if kind is not SIGHTINGS:
                 unseen[kind.name] = {"reason": fact.reason, "configured": fact.configured}
         elif isinstance(kind, Resource) and isinstance(fact, Listing):
-            _add(kubernetes, kind, fact, masks)
+            _add(kubernetes, kind, fact, _selected_by(kind, snapshot), masks)
         elif kind is not SIGHTINGS:
             ceph[kind.name] = _json(fact)
     made = {"taken_at": _json(snapshot.taken_at), "kubernetes": {k: list(v.values()) for k, v in kubernetes.items()}}
@@ -101,29 +101,43 @@ def world_of(reads: Sequence[Read[Any]], snapshot: Snapshot) -> Json:
     return {**made, "ceph": ceph, "unseen": unseen, "sightings": [_json(each) for each in found]}
 
 
-def _add(into: dict[str, dict[tuple[Any, ...], Json]], kind: Kind[Any], fact: Listing[Any], masks: Json) -> None:
+def _selected_by(kind: Resource[Any], snapshot: Snapshot) -> dict[str, str]:
+    """The labels that a kind's objects were asked for by: they have them, although they are not decoded."""
+    requests = list(kind.requests(snapshot))
+    if len(requests) != 1 or not isinstance(requests[0], List):
+        return {}
+    pairs = (part.partition("=") for part in (requests[0].labels or "").split(",") if "=" in part)
+    return {key: value for key, _, value in pairs}
+
+
+def _add(
+    into: dict[str, dict[tuple[Any, ...], Json]], kind: Resource[Any], fact: Listing[Any], labels: dict[str, str],
+    masks: dict[str, str],
+) -> None:  # fmt: skip
     """One kind's objects, joined with what other kinds read of the same objects."""
-    plural = kind.plural if isinstance(kind, Resource) else ""
-    if plural in _LEFT_OUT:
+    if kind.plural in _LEFT_OUT:
         return
-    objects = into.setdefault(plural, {})
+    objects = into.setdefault(kind.plural, {})
     for struct in fact.full:
-        item = _json(struct)
+        item = _without_nulls(_json(struct))
         _mask_templates(item, masks)
         meta = item["metadata"]
+        if labels:
+            meta["labels"] = {**labels, **meta.get("labels", {})}
         key = (meta.get("namespace"), meta.get("name"), meta.get("uid"))
         objects[key] = _joined(objects.get(key, {}), item)
 
 
 def _json(value: Any) -> Any:
-    """A struct as JSON has it, without what was not there."""
-    return _told(msgspec.json.decode(msgspec.json.encode(value)))
+    """A struct as JSON has it."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _told(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
+    """What an object has, without the fields that it does not have."""
     if isinstance(value, dict):
-        return {key: _told(each) for key, each in value.items() if each is not None}
-    return [_told(each) for each in value] if isinstance(value, list) else value
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def _joined(one: Any, other: Any) -> Any:

@@ -112,9 +112,12 @@ class ReplayStore(Store):
         with self._lock, super().read() as connection:
             yield connection
 
-    def intend(self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]]) -> Entry:
+    def intend(
+        self, lease: Lease, step: str, act: Planned, seen: Sequence[Mapping[str, Any]],
+        insist_still: Callable[[Connection], None] = lambda _: None,
+    ) -> Entry:  # fmt: skip
         """Write down an intent; the hands then know which step they act for."""
-        entry = super().intend(lease, step, act, seen)
+        entry = super().intend(lease, step, act, seen, insist_still)
         self._process.acting = step
         self._process.passes(step, "its intent")
         return entry

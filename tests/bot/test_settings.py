@@ -213,6 +213,7 @@ def test_a_file_that_did_not_change_is_not_read_again(mounted: Path, monkeypatch
 @pytest.mark.parametrize(
     ("text", "says"),
     [("people: {", "not valid YAML"), ("peple: {}", "peple: there is no such setting"), ("", "is empty"),
+     ("people: {}\nchange_freezes: {never: {cron: 0 0 31 2 *, lasts: 1h}}\n", "change_freezes.never"),
      (None, "cannot be read")],
 )  # fmt: skip
 def test_a_file_that_is_away_or_wrong_changes_nothing_and_is_said_once_in_a_sentence(
@@ -259,6 +260,29 @@ def test_people_and_the_quorum_hold_as_the_file_says_now_and_all_else_as_at_the_
     assert desk.person("U0EVE").roles == {"approver"}
     assert (desk.now().critical_quorum, desk.now().runbooks) == (2, ("/start",))
     assert Desk(start, nothing, nothing, nothing, nothing).now() is start
+
+
+def test_limits_and_change_freezes_hold_as_the_file_says_now(mounted: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Both may be loosened and tightened, and none may vanish by a slip: the defaults would take their place."""
+    limit = "limits: [{{per: node, acts: {acts}, within: 1h}}]\n"
+    freeze = "change_freezes: {{{name}: {{cron: 0 18 * * 5, lasts: 62h}}}}\n"
+    nothing = cast(Any, None)
+    mount(mounted, APPROVER + limit.format(acts=2) + freeze.format(name="weekend"))
+    start = settings.load(str(mounted))
+    desk = Desk(start, nothing, nothing, nothing, nothing, people=Rereading(mounted, start))
+
+    mount(mounted, APPROVER + limit.format(acts=9) + freeze.format(name="launch"))
+    assert [each.acts for each in desk.now().limits] == [9]
+    assert list(desk.now().change_freezes) == ["launch"]
+    assert "how much, and when not, is as it says now" in caplog.text
+
+    mount(mounted, APPROVER)
+    assert [each.acts for each in desk.now().limits] == [9]
+    assert list(desk.now().change_freezes) == ["launch"]
+    assert "does not say change_freezes and limits any more" in caplog.text
+
+    mount(mounted, APPROVER + limit.format(acts=9) + "change_freezes: {}\n")
+    assert not desk.now().change_freezes
 
 
 def test_a_file_that_is_written_in_place_counts_once_it_has_stood_still(tmp_path: Path) -> None:

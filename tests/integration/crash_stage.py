@@ -46,7 +46,7 @@ Fresh = Callable[["CrashStage", Store], tuple[Params, list[str]]]
 class Staged:
     """One action's runbook and world. `step` is the one that is cut."""
 
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, Any]
     steps: tuple[Object, ...]
     step: str
     fresh: Fresh
@@ -116,7 +116,13 @@ class CrashStage:
         volume = [one for one in manifests(SPACE, IMAGE) if one["kind"] != "Deployment"]
         attributes = {"clusterID": self.ceph.fsid, "pool": POOL, "imageName": "another"}
         csi = {"driver": "rbd.csi.ceph.com", "volumeHandle": "handle", "volumeAttributes": attributes}
-        attached = {"capacity": {"storage": "16Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "", "csi": csi}
+        attached = {
+            "capacity": {"storage": "16Mi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "csi": csi,
+            "claimRef": {"name": "attached", "namespace": SPACE},
+        }
         volume.append(
             {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": ATTACHED}, "spec": attached}
         )
@@ -255,7 +261,8 @@ def _drain(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:
     stage.workload("Deployment", "drained", 2, nodeSelector={"kubernetes.io/hostname": DRAINED})
     pods = stage.pods("drained", 2, phase="Running")
     stage.cordon(True)
-    return {"node": DRAINED}, [f"create pods/eviction {SPACE}/{pod['metadata']['name']}" for pod in pods]
+    effects = [f"create pods/eviction {SPACE}/{pod['metadata']['name']}" for pod in pods]
+    return {"node": DRAINED, "also": "others_down"}, effects
 
 
 def _rerun_job(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:
@@ -313,7 +320,9 @@ def _undo(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:
     if len(stage.kubernetes.items("ReplicaSet", SPACE, labels="app=undone")) < 2:
         template = {"spec": {"containers": [{"name": "app", "image": "app:2"}]}}
         stage.kubernetes.patch("Deployment", "undone", {"spec": {"template": template}}, SPACE)
-    until("two revisions", lambda: len(stage.kubernetes.items("ReplicaSet", SPACE, labels="app=undone")) == 2, timeout=30)
+    until(
+        "two revisions", lambda: len(stage.kubernetes.items("ReplicaSet", SPACE, labels="app=undone")) == 2, timeout=30
+    )
     until("its revision", lambda: _observed(stage, "Deployment", "undone"), timeout=30, every=0.05)
     return made
 
@@ -338,7 +347,9 @@ def _broken(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:
 
     until("the broken pod", stuck, timeout=60, every=0.05)
     wanted = stage.kubernetes.get("StatefulSet", name, SPACE)["status"]["updateRevision"]
-    kept = (one["metadata"]["name"] for one in stage.kubernetes.items("ControllerRevision", SPACE, labels=f"app={name}"))
+    kept = (
+        one["metadata"]["name"] for one in stage.kubernetes.items("ControllerRevision", SPACE, labels=f"app={name}")
+    )
     [other] = [revision for revision in kept if revision != wanted]
     effects = [
         f"patch statefulsets {SPACE}/{name}", f"patch controllerrevisions {SPACE}/{other}",
@@ -420,7 +431,7 @@ STAGES: dict[str, Staged] = {
         "act", _delete_attachment,
     ),
     "kubernetes.drain": Staged(
-        _NODE, (act("kubernetes.drain", "node_is_drained", node="{{node}}", also="others_down", **{"for": "20s"}),),
+        {**_NODE, "also": {"kind": "string"}}, (act("kubernetes.drain", "node_is_drained", node="{{node}}", also="{{also}}", **{"for": "20s"}),),
         "act", _drain,
     ),
     "kubernetes.evict_pod": Staged(

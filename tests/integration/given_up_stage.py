@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.integration.stage import Ran, Unstick
+from tests.integration.stage import Ran, Unstick, manifests
 from tests.lab.ceph import Ceph
 from tests.lab.clients import from_address
 from tests.lab.kubelet import Kubelet, declare_dead
@@ -17,7 +17,24 @@ from tests.lab.objects import ApiError, Object
 from tests.lab.waiting import until
 
 YEARS = "157784760"
+NFS = {"server": "127.0.0.1", "path": "/share"}
 SLEEPER = "import rados, sys, time; c = rados.Rados(conffile=sys.argv[1], name=sys.argv[2]); c.connect(); print('up', flush=True); time.sleep(60)"
+
+
+def staged(namespace: str, image: str, fsid: str, storage: str, *, share: bool) -> list[Object]:
+    """The Deployment with its volume: in-tree `rbd`, on Ceph by `csi`, or `nfs`; with a share on NFS beside it."""
+    pool, _, name = image.partition("/")
+    made = manifests(namespace, image)
+    [volume] = [one["spec"] for one in made if one["kind"] == "PersistentVolume"]
+    [pod] = [one["spec"]["template"]["spec"] for one in made if one["kind"] == "Deployment"]
+    if storage != "rbd":
+        del volume["rbd"]
+        attributes = {"clusterID": fsid, "pool": pool, "imageName": name}
+        csi = {"driver": "rbd.csi.ceph.com", "volumeHandle": f"handle-{name}", "volumeAttributes": attributes}
+        volume[storage] = {"csi": csi, "nfs": NFS}[storage]
+    if share:
+        pod["volumes"].append({"name": "share", "nfs": NFS})
+    return made
 
 
 @dataclass
@@ -53,6 +70,10 @@ class Scene:
         """Set a fence by hand."""
         self.entries.append(entry)
         self.ceph.run("ceph", "osd", "blocklist", "add", entry, YEARS)
+
+    def unfence(self, entry: str) -> None:
+        """Lift a fence by hand."""
+        self.ceph.run("ceph", "osd", "blocklist", "rm", entry)
 
     def old_pod(self) -> str:
         """`namespace/name` of the pod that hangs in Terminating on the old node."""

@@ -20,15 +20,15 @@ import pytest
 
 from bot import settings as configuration
 from bot.remedy import LiveWorld
-from bot.store import open_state
 from bot.store import State as Database
+from bot.store import open_state
 from bot.wiring import person, target
-from runbooks import plan as plans
+from runbooks import judging
 from runbooks.actions import all_actions
 from runbooks.engine import Engine
 from runbooks.execution import Execution, State
 from runbooks.model import Risk, Runbook
-from runbooks.verifying import subject_of
+from runbooks.parameters import subject_of
 from tests.integration.crash_stage import STAGES, CrashStage, name_of
 from tests.integration.doomed import AFTER_INTENT, BEFORE_INTENT, IN_ACT, MOMENTS, books
 from tests.lab.ceph import Ceph
@@ -53,7 +53,9 @@ class Nursery:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env=stage.unstick.environment(PYTHONPATH=str(Path(__file__).parents[2])),
         )  # fmt: skip
-        assert self._line() == "ready"
+        if self._line() != "ready":
+            self.stop()
+            raise AssertionError(f"{NURSERY.name} did not start: what it said is above")
 
     def _line(self) -> str:
         assert self._program.stdout is not None
@@ -127,7 +129,7 @@ class Matrix:
         engine, book = self.engine(state), self.found[f"{name_of(action)}@1.0.0"]
         if STAGES[action].twice:
             self.behind = SECOND_LOOK
-            await engine.world.look(plans.reads_of(book), subject_of(params))
+            await engine.world.look(judging.reads_of(book), subject_of(params))
             self.behind = timedelta()
         plan = await engine.plan(book, params, person(self.settings, "cli:alice"))
         assert plan.refusals == (), plan.refusals
@@ -197,9 +199,13 @@ def test_an_act_that_is_cut_short_is_done_once_and_its_outcome_is_known(
     entries = store.entries(execution.id)
     cut = [(entry.attempt, entry.outcome) for entry in entries if entry.step == staged.step]
     # The first write of several leaves the rest undone, and so it is begun again.
-    assert cut == (_whole(moment) if moment != IN_ACT or len(wanted) < 2 or cut == [(1, "done")] else _whole(AFTER_INTENT))
+    assert cut == (
+        _whole(moment) if moment != IN_ACT or len(wanted) < 2 or cut == [(1, "done")] else _whole(AFTER_INTENT)
+    )
     assert all(entry.said for entry in entries)
-    until("the log to tell it", lambda: sum((matrix.effects() - before).values()) >= len(wanted), timeout=15, every=0.05)
+    until(
+        "the log to tell it", lambda: sum((matrix.effects() - before).values()) >= len(wanted), timeout=15, every=0.05
+    )
     assert matrix.effects() - before == Counter(wanted)
     assert store.audit_fault() is None
     _audited(store, execution)

@@ -317,7 +317,7 @@ def test_one_pod_is_evicted_and_its_budget_is_held_to(shop: Shop) -> None:
 
 def test_a_failed_job_is_run_anew_once_and_its_secret_is_in_no_plan(shop: Shop) -> None:
     spec = {
-        "backoffLimit": 0,
+        "backoffLimit": 0, "ttlSecondsAfterFinished": 3600,
         "template": {
             "spec": {
                 "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
@@ -347,6 +347,8 @@ def test_a_failed_job_is_run_anew_once_and_its_secret_is_in_no_plan(shop: Shop) 
     assert name == f"nightly-rerun-{old['metadata']['uid'][:8]}"
     assert new["spec"]["template"]["spec"]["containers"] == old["spec"]["template"]["spec"]["containers"]
     assert new["spec"]["selector"] != old["spec"]["selector"]
+    assert "ttlSecondsAfterFinished" not in new["spec"], "it would vanish, and with it the trace that it was made"
+    assert new["metadata"]["annotations"]["unstick/origin"] == f"Job/nightly/{old['metadata']['uid']}"
     assert new["status"]["active"] == 1
     twice = shop.unstick.plan("jobs/rerun", job=job)
     assert (twice.code, "was made from it already" in twice.out) == (1, True)

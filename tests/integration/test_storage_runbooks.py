@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.given_up_stage import Scene, attachment, lift, network_fence, session_from
-from tests.integration.stage import Unstick, manifests
+from tests.integration.given_up_stage import Scene, attachment, lift, network_fence, session_from, staged
+from tests.integration.stage import Ran, Unstick
 from tests.lab.ceph import Ceph
 from tests.lab.clients import Client
 from tests.lab.kubelet import Kubelet
@@ -24,28 +24,22 @@ LONG = timedelta(minutes=6)
 
 
 @pytest.fixture
-def stage(ceph: Ceph, kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Callable[[int], Scene]]:
+def stage(ceph: Ceph, kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
     """Sets the stage with nodes of numbers of its own, so that no test's fence hits another test's node."""
     if not kubernetes.has_controllers:
         pytest.skip("KUBEBUILDER_ASSETS brings an API server alone: nothing makes or schedules pods there")
     ceph.create_pool(POOL)
     with ExitStack() as stack:
 
-        def set_up(number: int, *, csi: bool = False) -> Scene:
+        def set_up(number: int, storage: str = "rbd", *, share: bool = False) -> Scene:
             namespace, image = f"{POOL}-{number}-{os.getpid()}", f"{POOL}/image-{number}"
             ceph.create_image(image)
             old = stack.enter_context(Kubelet(kubernetes, ceph, f"up-{number}", f"127.0.0.{number}"))
-            for manifest in manifests(namespace, image):
-                if csi and manifest["kind"] == "PersistentVolume":
-                    del manifest["spec"]["rbd"]
-                    attributes = {"clusterID": ceph.fsid, "pool": POOL, "imageName": f"image-{number}"}
-                    manifest["spec"]["csi"] = {
-                        "driver": "rbd.csi.ceph.com", "volumeHandle": f"handle-{number}", "volumeAttributes": attributes,
-                    }  # fmt: skip
+            for manifest in staged(namespace, image, ceph.fsid, storage, share=share):
                 kubernetes.apply(manifest)
             stack.callback(kubernetes.delete, "PersistentVolume", f"{namespace}-index-api")
             stack.callback(kubernetes.delete, "Namespace", namespace)
-            if not csi:
+            if storage == "rbd":
                 old.client(60).wait_for_writes()
             on_old = f"spec.nodeName={old.node}"
             until("the pod to be bound", lambda: kubernetes.items("Pod", namespace, fields=on_old), timeout=60)
@@ -138,7 +132,9 @@ def test_a_forced_deletion_is_refused_with_what_is_missing_until_the_node_is_fen
     assert scene.old_pod() == name
     why = scene.refusals(force, pod=name)
     assert "node up-142 is not fenced as a whole: 127.0.0.142" in why
-    assert "missing is such a fence, or a person who attests that up-142 is off" in why
+    assert "does not stand in for a fence of what is on Ceph: index-api" in why
+    assert "let a Ceph admin run `ceph osd blocklist add 127.0.0.142:0/0 157784760`" in why
+    assert "does not stand in for a fence" in scene.refusals(force, pod=name, node=scene.old.node)
     asked = scene.runbook("run", force, pod=name)
     assert asked.code == 1
     scene.ceph.run("ceph", "osd", "blocklist", "add", "127.0.0.142:0/0", "3600")
@@ -154,7 +150,7 @@ def test_a_forced_deletion_is_refused_with_what_is_missing_until_the_node_is_fen
 
 
 def test_an_orphaned_attachment_is_deleted_and_one_that_is_in_use_or_hangs_is_not(stage: Callable[..., Scene]) -> None:
-    scene = stage(144, csi=True)
+    scene = stage(144, "csi")
     orphaned = "storage/orphaned_volume_attachment"
     of_ready = attachment(scene, scene.old.node)
     why = scene.refusals(orphaned, volume_attachment=of_ready)
@@ -177,7 +173,7 @@ def test_an_orphaned_attachment_is_deleted_and_one_that_is_in_use_or_hangs_is_no
 
 def test_a_dead_nodes_volume_is_taken_for_the_pod_that_waits(stage: Callable[..., Scene]) -> None:
     """The attach controller leaves these nodes to themselves: the test makes what it would have left behind."""
-    scene = stage(146, csi=True)
+    scene = stage(146, "csi")
     take, node = "storage/multi_attach_dead_node", scene.old.node
     scene.kubernetes.patch("Node", scene.new.node, {"spec": {"unschedulable": True}})
     name = attachment(scene, node)
@@ -189,13 +185,11 @@ def test_a_dead_nodes_volume_is_taken_for_the_pod_that_waits(stage: Callable[...
         return next((p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"]), None)
 
     pod = f"{scene.namespace}/{until('the new pod', waiting, timeout=60)}"
-    plan: Any = scene.runbook("plan", take, pod=pod, node=node).json["plan"]
-    assert plan["refusals"] == []
-    assert plan["risk"] == "critical", "a person's word would be the only proof"
+    assert "does not stand in for a fence of what is on Ceph: index-api" in scene.refusals(take, pod=pod, node=node)
     assert "missing is such a fence" in scene.refusals("pods/force_delete_on_dead_node", pod=old)
 
     scene.fence("127.0.0.146:0/0")
-    plan = scene.runbook("plan", take, pod=pod, node=node).json["plan"]
+    plan: Any = scene.runbook("plan", take, pod=pod, node=node).json["plan"]
     assert (plan["refusals"], plan["risk"]) == ([], "high")
     free = threading.Timer(5, lambda: scene.kubernetes.patch("Node", scene.new.node, {"spec": {"unschedulable": None}}))
     free.start()
@@ -255,16 +249,13 @@ def test_a_pod_starts_once_what_it_mounts_was_created_and_nothing_is_deleted(
     assert hollow.get("Pod", pod["metadata"]["name"], namespace)["status"]["phase"] == "Running"
 
 
-def test_a_persons_word_that_the_node_is_off_stands_in_for_a_fence_unless_ceph_hears_from_it(
-    stage: Callable[..., Scene],
-) -> None:
-    scene = stage(148, csi=True)
+def test_a_persons_word_that_the_node_is_off_is_enough_for_nfs(stage: Callable[..., Scene]) -> None:
+    scene = stage(148, "nfs")
     force, node = "pods/force_delete_on_dead_node", scene.old.node
     scene.node_dies()
     pod = scene.old_pod()
-    with session_from(scene.ceph, scene.old.address):
-        assert "has a session with mon" in scene.refusals(force, pod=pod, node=node)
-    until("the session to end", lambda: scene.runbook("plan", force, pod=pod, node=node).code == 0, timeout=60, every=2)
+    why = scene.refusals(force, pod=pod)
+    assert "missing is a person who attests that up-148 is off (node=up-148)" in why
 
     asked = scene.runbook("run", force, pod=pod, node=node)
     assert asked.code == 0, asked.out + asked.err
@@ -275,18 +266,57 @@ def test_a_persons_word_that_the_node_is_off_stands_in_for_a_fence_unless_ceph_h
     assert [f"{scene.namespace}/{one['metadata']['name']}" for one in scene.pods(scene.old)] == [pod]
     assert scene.unstick.run("runbook", "attest", execution, "--confirm", "up-149").code == 1
     assert scene.unstick.run("runbook", "attest", execution, "--confirm", node, login="carol").code == 1
+    ran = scene.unstick.run("runbook", "attest", execution, "--confirm", node)
+    assert ran.code == 0, ran.out + ran.err
+    assert scene.history(execution)["state"] == "done"
+    assert scene.pods(scene.old) == []
+    assert scene.unstick.run("audit", "verify").code == 0
 
-    # What Ceph hears after the word was given still counts.
+
+def test_no_word_stands_in_for_the_fence_of_a_volume_on_ceph(stage: Callable[..., Scene]) -> None:
+    """The pod has a volume on Ceph and another one on NFS: it takes the fence for the one and the word for the other."""
+    scene = stage(150, "csi", share=True)
+    force, node, entry = "pods/force_delete_on_dead_node", scene.old.node, "127.0.0.150:0/0"
+    scene.node_dies()
+    pod = scene.old_pod()
+
+    def attested() -> tuple[str, Callable[[], Ran]]:
+        asked = scene.runbook("run", force, pod=pod, node=node)
+        assert asked.code == 0, asked.out + asked.err
+        assert asked.json["plan"]["risk"] == "critical"
+        execution = asked.json["execution"]
+        scene.unstick.run("runbook", "approve", execution, "--confirm", node, login="bob")
+        assert scene.history(execution)["state"] == "asking"
+        return execution, lambda: scene.unstick.run("runbook", "attest", execution, "--confirm", node)
+
+    why = scene.refusals(force, pod=pod, node=node)
+    assert "node up-150 is not fenced as a whole: 127.0.0.150" in why
+    assert "does not stand in for a fence of what is on Ceph: index-api" in why
+    scene.fence(entry)
+    assert "volume share is not known to be on this Ceph" in scene.refusals(force, pod=pod)
+
+    # What Ceph hears gives the lie to the word, before it was given and after that.
     with session_from(scene.ceph, scene.old.address):
-        refused = scene.unstick.run("runbook", "attest", execution, "--confirm", node)
-        assert refused.code == 1, refused.out + refused.err
-        assert "has a session with mon" in refused.out + refused.err
+        assert "has a session with mon" in scene.refusals(force, pod=pod, node=node)
+    until("the session to end", lambda: scene.runbook("plan", force, pod=pod, node=node).code == 0, timeout=60, every=2)
+    execution, attest = attested()
+    with session_from(scene.ceph, scene.old.address):
+        refused = attest()
+    assert refused.code == 1, refused.out + refused.err
+    assert "has a session with mon" in refused.out + refused.err
+    until("the session to end", lambda: scene.runbook("plan", force, pod=pod, node=node).code == 0, timeout=60, every=2)
+
+    execution, attest = attested()
+    scene.unfence(entry)
+    refused = attest()
+    assert refused.code == 1, refused.out + refused.err
+    assert "does not stand in for a fence" in refused.out + refused.err
+    assert scene.history(execution)["state"] == "void"
     assert [f"{scene.namespace}/{one['metadata']['name']}" for one in scene.pods(scene.old)] == [pod]
 
-    asked = scene.runbook("run", force, pod=pod, node=node)
-    execution = asked.json["execution"]
-    scene.unstick.run("runbook", "approve", execution, "--confirm", node, login="bob")
-    ran = scene.unstick.run("runbook", "attest", execution, "--confirm", node)
+    scene.fence(entry)
+    execution, attest = attested()
+    ran = attest()
     assert ran.code == 0, ran.out + ran.err
     assert scene.history(execution)["state"] == "done"
     assert scene.pods(scene.old) == []

@@ -26,22 +26,25 @@ def write_policy(file: Path, group: str) -> None:
     file.write_text(yaml.safe_dump(policy))
 
 
-def written(log: Path, user: str) -> Iterator[str]:
-    """The successful writes of a user, dry runs left out, such as `create pods/eviction shop/web-1`."""
+def written(log: Path, user: str, *, answered: bool = True) -> Iterator[str]:
+    """The successful writes of a user, dry runs left out, such as `create pods/eviction shop/web-1`.
+
+    Those that were not `answered`: who asked was gone by then, or the server failed, and they may have been done or not.
+    """
     for line in log.read_text().splitlines(keepends=True) if log.exists() else ():
         if not line.endswith("\n"):
             return  # it is being written
         event = json.loads(line)
-        if event["user"]["username"] == user and _counts(event):
+        code = event.get("responseStatus", {}).get("code", 500)
+        if event["user"]["username"] == user and _is_write(event) and (code < 300 if answered else code >= 500):
             yield _said(event)
 
 
-def _counts(event: dict[str, Any]) -> bool:
+def _is_write(event: dict[str, Any]) -> bool:
     body = event.get("requestObject") or {}
     options = [body, body.get("deleteOptions") or {}] if isinstance(body, dict) else []
     dry = "dryRun=" in event["requestURI"] or any(each.get("dryRun") for each in options)
-    succeeded = event.get("responseStatus", {}).get("code", 500) < 300
-    return succeeded and not dry and event["objectRef"].get("apiGroup") != _QUESTIONS
+    return not dry and event["objectRef"].get("apiGroup") != _QUESTIONS
 
 
 def _said(event: dict[str, Any]) -> str:

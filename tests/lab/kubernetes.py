@@ -124,8 +124,10 @@ class Kubernetes(Objects):
         self.delete("ClusterRoleBinding", f"{_NAMESPACE}:{user}")
         self.delete("ClusterRole", f"{_NAMESPACE}:{user}")
 
-    def written(self, user: str) -> list[str]:
+    def written(self, user: str, *, answered: bool = True) -> list[str]:
         """What `user` has changed so far, by the API server's own audit log: a line each, in order, dry runs left out.
+
+        Not `answered`: what `user` has asked for and got no certain answer to, be it done or not.
 
         Raises:
             LabError: KUBECONFIG names the cluster, and its log is not ours to read.
@@ -133,7 +135,7 @@ class Kubernetes(Objects):
         if not self.own:
             raise LabError("only the lab's own API server writes an audit log that tests can read: unset KUBECONFIG")
         account = f"system:serviceaccount:{_NAMESPACE}:{user}"
-        return list(audit.written(self.folder / audit.LOG, account))
+        return list(audit.written(self.folder / audit.LOG, account, answered=answered))
 
     def kubectl(self, *words: str, user: str = credentials.ADMIN, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl as `user` and return its standard output.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from diagnostics.sources import CouldNotLook
 from runbooks.approval import Person
 from runbooks.engine import Refusal
 from runbooks.events import Say
-from runbooks.owner import has_died, this_process
 from runbooks.plan import digest
 from runbooks.standing import Rules
 from runbooks.store import State
@@ -179,8 +177,8 @@ async def test_an_approval_that_comes_while_another_one_is_counted_does_not_take
         other = stage.engine_of(Process())
         approve, began = other.store.approve, []
 
-        def late(execution: str, approval: Any) -> None:
-            approve(execution, approval)
+        def late(execution: str, approval: Any, guards: Any = None) -> None:
+            approve(execution, approval, guards)
             stage.state.runbooks.move(execution, State.APPROVED, "cli:bob", only_from=(State.WAITING,))
             began.append(stage.state.runbooks.take(execution, "another"))
 
@@ -455,17 +453,3 @@ async def test_without_the_nodes_name_the_old_nodes_pod_is_not_taken_for_the_one
         events = await stage.run(execution)
         said = next(event.text for event in events if (event.step, event.say) == ("retry", Say.DONE))
         assert said.endswith("is Running on node2")
-
-
-# Who runs it: names of processes.
-
-
-def test_this_process_is_not_dead_and_others_are_judged_only_by_their_own_host_and_namespace() -> None:
-    host, namespace, pid, start = this_process().split(":")
-    assert not has_died(this_process())
-    assert has_died(f"{host}:{namespace}:{pid}:1")
-    assert has_died(f"{host}:{namespace}:4194999:{start}")
-    assert not has_died(f"elsewhere:{namespace}:{pid}:1"), "of other hosts only the lease tells"
-    assert not has_died(f"{host}:1:{pid}:1"), "a container with the host's name has processes of its own"
-    assert not has_died("engine")
-    assert timedelta(0) < timedelta(seconds=int(pid))

@@ -352,7 +352,7 @@ async def test_a_running_execution_is_paused_after_its_act_and_gone_on_with(stag
     it.world.does.after = lambda _: it.store.want(execution.id, "pause", "cli:alice")
     events = await it.run(execution)
     assert it.now(execution).state is State.PAUSED
-    assert events[-1].text.startswith("paused: paused by a person")
+    assert events[-1].text.startswith("paused: pause asked for by cli:alice")
     assert it.journal(execution) == [("cordon", "done")]
     await it.run(execution)
     assert (it.now(execution).state, it.world.does.applied) == (State.DONE, ["kubernetes.cordon"])
@@ -366,7 +366,7 @@ async def test_a_running_execution_is_cancelled_and_says_what_stands(stage: Call
             await it.people.cancel(it.now(execution), BOB)
         last = event
     assert it.now(execution).state is State.CANCELLED
-    assert last.text == "cancelled: cancelled by a person"
+    assert last.text == "cancelled: cancel asked for by cli:bob"
     notes = [row.event for row in it.store.audit_rows()]
     assert notes[-2:] == ["cancel asked for", "cancelled"]
     with pytest.raises(Refusal, match="is cancelled"):

@@ -344,8 +344,9 @@ def test_a_volume_of_which_it_is_not_known_that_it_is_on_this_ceph_keeps_its_pod
     entry: dict[str, Any], named: str
 ) -> None:
     ruling = forced(entry)
-    assert (ruling.answer, len(ruling.reasons)) == (Answer.REFUSED, 1)
+    assert (ruling.answer, len(ruling.reasons)) == (Answer.REFUSED, 2)
     assert f"volume {named} is not known to be on this Ceph" in ruling.reasons[0]
+    assert ruling.reasons[1] == "missing is a person who attests that node1 is off (node=node1)"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from runbooks.engine import Engine
 from runbooks.events import Say, StepEvent
 from runbooks.hands import Hands, LiveHands
 from runbooks.model import Parameter, Runbook, RunbookStatus, Step
+from runbooks.parameters import subject_of
 from runbooks.store import State, Store
-from runbooks.verifying import subject_of
 from tests.runbooks.conftest import Clock
 from tests.runbooks.hand_made import PARAMS, Incident, node, pod
 

@@ -363,21 +363,21 @@ def test_an_intent_that_cannot_be_written_is_an_error_and_nobody_may_act(store: 
 
 
 def test_a_write_whose_audit_row_fails_is_not_done_either(store: Store, plan: Plan) -> None:
-    execution = store.create(plan)
+    execution, waiting = store.create(plan), store.create(another(plan, "w"))
     lease = store.take(execution.id, "me")
     with store.engine.begin() as connection:
         connection.execute(text("DROP TABLE audit"))
     for write in (
         lambda: store.intend(lease, "cordon", ACT, ()),
         lambda: store.move(execution.id, State.DENIED, "cli:bob"),
-        lambda: store.approve(execution.id, Approval(BOB, plan.hash, None, NOW)),
+        lambda: store.approve(waiting.id, Approval(BOB, plan.hash, None, NOW)),
         lambda: store.create(another(plan, "z")),
     ):
         with pytest.raises(StoreError):
             write()
     assert store.entries(execution.id) == ()
-    assert store.approvals(execution.id) == ()
-    assert [e.state for e in store.history()] == [State.RUNNING]
+    assert store.approvals(waiting.id) == ()
+    assert {e.id: e.state for e in store.history()} == {execution.id: State.RUNNING, waiting.id: State.WAITING}
 
 
 def test_the_journal_is_in_the_order_of_its_intents_whatever_the_clock_does(

@@ -161,3 +161,18 @@ def test_whatever_a_template_holds_is_told_on_printable_lines(before: dict[str, 
     told = lines(before, after)
     assert not told or before != after
     assert all(line.isprintable() for line in told)
+
+
+def test_of_an_ephemeral_volumes_claim_only_known_fields_are_shown() -> None:
+    def claim(value: str, size: str) -> dict[str, Any]:
+        spec = {"resources": {"requests": {"storage": size}}, "storageClassName": value, "selector": {"x": value}}
+        made = {"metadata": {"annotations": {"vault/token": value}, "labels": {"a": value}}, "spec": spec}
+        return of(volumes=[{"name": "v", "ephemeral": {"volumeClaimTemplate": made}}])
+
+    told = lines(claim("one", "1Gi"), claim("two", "2Gi"))
+    shown = [line for line in told if "value not shown" not in line]
+    assert shown == [
+        "volume v: ephemeral.volumeClaimTemplate.spec.resources.requests.storage: 1Gi, then 2Gi",
+        "volume v: ephemeral.volumeClaimTemplate.spec.storageClassName: one, then two",
+    ]
+    assert len(told) == 5

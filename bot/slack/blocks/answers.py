@@ -266,7 +266,8 @@ def thawed(cluster: str, person: str, paused: Sequence[Execution], *, were_froze
 def expired(execution: Execution, ids: Sequence[str]) -> Content:
     """A request ran out of time before it began. `ids` are those of whoever asked."""
     plan = execution.plan
-    who = next((mention(each) for each in sorted(ids) if each[:1] in "UW"), mention(plan.requester))
+    called = (mention(each) for each in ids)
+    who = next((each for each in called if each.startswith("<@")), mention(plan.requester))
     said = (
         f"{who}: your request {code(execution.id)} for {words(plan.runbook)} expired; nothing was done. Plan it anew."
     )

@@ -23,7 +23,7 @@ from bot.slack.blocks.text import SENTENCE, code, escaped, mention, words
 from bot.slack.words import Button, Click
 from bot.store.messages import Content
 from bot.store.requests import ShownPlan
-from runbooks.execution import HELD, Said
+from runbooks.execution import Said
 from runbooks.plan import Plan
 from runbooks.store import Execution, State
 
@@ -183,6 +183,6 @@ def _buttons(run: Run) -> list[Json]:
     if (word := awaited(execution)) is not None:
         of_step = msgspec.structs.replace(click, step=execution.asking or "", after=run.said)
         made += [kit.button(_FOR[word], of_step, "primary"), kit.button(Button.SKIP, of_step)]
-    if execution.state in (State.RUNNING, *HELD) and execution.wanted is None:
+    if execution.state in (State.RUNNING, State.ASKING, State.PAUSED) and execution.wanted is None:
         made.append(kit.button(Button.CANCEL, click, "danger"))
     return kit.actions(*made)

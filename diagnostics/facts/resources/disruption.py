@@ -1,7 +1,9 @@
 """What a drain must know: pods with all their labels, the budgets that hold them up, and volumes that lie on one machine."""
 
+import msgspec
+
 from diagnostics.facts.resources.meta import Condition, LocalReference, Meta, Struct
-from diagnostics.facts.resources.pods import Pod
+from diagnostics.facts.resources.pods import Pod, PodStatus
 from diagnostics.facts.resources.workloads import LabelSelector
 from diagnostics.model import Subject
 
@@ -12,10 +14,29 @@ class LabelledMeta(Meta, frozen=True):
     labels: dict[str, str] | None = None  # type: ignore[assignment]  # the same field, kept whole
 
 
+class PodAddress(Struct, frozen=True):
+    """One of a pod's addresses; with two families it has two."""
+
+    ip: str = ""
+
+
+class AddressedStatus(PodStatus, frozen=True):
+    """How far a pod has come, with all of its addresses."""
+
+    pod_ips: tuple[PodAddress, ...] | None = msgspec.field(name="podIPs", default=None)
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """Its addresses, each once. https://kubernetes.io/docs/concepts/services-networking/dual-stack/"""
+        known = (self.pod_ip, *(one.ip for one in self.pod_ips or ()))
+        return tuple(dict.fromkeys(ip for ip in known if ip))
+
+
 class LabelledPod(Pod, frozen=True):
-    """A pod with all of its labels."""
+    """A pod with all of its labels and addresses."""
 
     metadata: LabelledMeta
+    status: AddressedStatus = AddressedStatus()
 
     @property
     def named(self) -> str:

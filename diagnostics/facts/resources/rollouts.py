@@ -20,7 +20,8 @@ class Marks(Struct, frozen=True):
 
     https://argo-cd.readthedocs.io/en/stable/user-guide/resource_tracking/,
     https://fluxcd.io/flux/components/kustomize/kustomizations/, https://fluxcd.io/flux/components/helm/helmreleases/,
-    https://helm.sh/docs/chart_best_practices/labels/
+    https://helm.sh/docs/chart_best_practices/labels/,
+    https://github.com/operator-framework/operator-lifecycle-manager/blob/master/pkg/lib/ownerutil/util.go
     """
 
     argocd_instance: str | None = msgspec.field(name="argocd.argoproj.io/instance", default=None)
@@ -31,6 +32,7 @@ class Marks(Struct, frozen=True):
     helm_release: str | None = msgspec.field(name="meta.helm.sh/release-name", default=None)
     change_cause: str | None = msgspec.field(name="kubernetes.io/change-cause", default=None)
     revision: str | None = msgspec.field(name="deployment.kubernetes.io/revision", default=None)
+    olm_owner: str | None = msgspec.field(name="olm.owner", default=None)
 
 
 class FieldManager(Struct, frozen=True):
@@ -56,6 +58,14 @@ class MarkedMeta(Struct, frozen=True):
     def controller(self) -> Owner | None:
         """The owner that manages this object, if there is one."""
         return next((owner for owner in self.owner_references or () if owner.controller), None)
+
+    @property
+    def made_by(self) -> str | None:
+        """Whoever made this object, in words: any owner, or OLM, which marks what it owns from another namespace."""
+        if self.owner_references:
+            owner = self.controller or self.owner_references[0]
+            return f"{owner.kind} {owner.name}"
+        return f"OLM's {self.labels.olm_owner}" if self.labels and self.labels.olm_owner else None
 
     @property
     def change_cause(self) -> str | None:

@@ -21,12 +21,34 @@ class RunSpec(JobSpec, frozen=True):
     manual_selector: bool | None = None
 
 
+ORIGIN = "unstick/origin"
+"""The annotation of a Job that was made anew: whose run it is, as `KIND/NAME/UID` of a CronJob or of the first Job."""
+
+
+class RunAnnotations(Struct, frozen=True):
+    """The one annotation that tells whose run a Job is. Others are not kept."""
+
+    origin: str | None = msgspec.field(name=ORIGIN, default=None)
+
+
+class RunMeta(Meta, frozen=True):
+    """Metadata of a Job that may have been made anew from another one."""
+
+    annotations: RunAnnotations | None = None
+
+
+class RunStatus(JobStatus, frozen=True):
+    """How far a Job has come. `terminating` pods have been told to end, and may still be at work."""
+
+    terminating: int | None = None
+
+
 class JobRun(Struct, frozen=True):
     """A Job with the digest of its whole spec, which itself is let go when it is decoded: `env` may hold secrets."""
 
-    metadata: Meta
+    metadata: RunMeta
     spec: Any = None
-    status: JobStatus = JobStatus()
+    status: RunStatus = RunStatus()
     told: RunSpec = RunSpec()
     sha256: str = ""
 
@@ -57,9 +79,23 @@ class JobRun(Struct, frozen=True):
         return self._true("Complete") is not None
 
     @property
+    def pods_left(self) -> int:
+        """How many of its pods have not ended: a Job may be marked Failed before they have."""
+        return (self.status.active or 0) + (self.status.terminating or 0)
+
+    @property
     def is_under_way(self) -> bool:
-        """Whether it may still start or keep pods."""
-        return self.failure is None and not self.is_complete
+        """Whether it may still start pods, or has some that have not ended."""
+        return (self.failure is None and not self.is_complete) or self.pods_left > 0
+
+    @property
+    def origin(self) -> Subject:
+        """Whose run it is: the CronJob that made it, or what the Job that it was made from was a run of; else itself."""
+        owner, meta = self.metadata.controller, self.metadata
+        if owner is not None and owner.kind == "CronJob":
+            return Subject("CronJob", meta.namespace, owner.name, owner.uid)
+        kind, name, uid = (*((meta.annotations and meta.annotations.origin) or "").split("/"), "", "", "")[:3]
+        return Subject(kind, meta.namespace, name, uid) if kind in ("CronJob", "Job") and name and uid else self.subject
 
     def _true(self, word: str) -> Condition | None:
         return next((c for c in self.status.conditions or () if c.type == word and c.status == "True"), None)

@@ -6,6 +6,7 @@ The official client does configuration, authentication and transport; its typed 
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,14 @@ import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from diagnostics.facts.resources.redaction import HIDDEN, redacted
 from diagnostics.sources import CouldNotLook
 
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_LONGEST = 500  # characters of the server's own words that are passed on
+_WHOLE_VALUE = re.compile(r'(Invalid value: "?)[&*\w.\[\] ]{0,100}\{.*[}\]]', re.DOTALL)
+_ENV_VALUE = re.compile(r'(?i)(\bvalue"?:)"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
 IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
@@ -183,13 +188,23 @@ class Api:
 
 def refusal(error: KubernetesError, doing: str) -> str:
     """One sentence about an answer that was an error, with the next move. `doing` is like `list pods`."""
+    said = _without_values(error.message)
     if error.status == 401:
         return f"The Kubernetes API refused the credentials when asked to {doing}: renew the token or the kubeconfig."
     if error.status == 403:
-        return f"Not allowed to {doing}: {error.message}; grant it in RBAC."
+        return f"Not allowed to {doing}: {said}; grant it in RBAC."
     if error.status == 410:
         return f"The list changed too fast to {doing}: try again."
-    return f"The Kubernetes API could not {doing}: {error.message} (HTTP {error.status})."
+    return f"The Kubernetes API could not {doing}: {said} (HTTP {error.status})."
+
+
+def _without_values(message: str) -> str:
+    """The server's own words without what it quotes of an object: that may hold secrets, and be long.
+
+    What is not valid is printed whole, as Go prints it (`Value:"x"`) or as JSON (`"value":"x"`).
+    """
+    text = redacted(_ENV_VALUE.sub(rf'\1"{HIDDEN}"', _WHOLE_VALUE.sub(rf"\1{HIDDEN}", message)))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _message(body: bytes) -> str:

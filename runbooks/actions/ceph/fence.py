@@ -15,7 +15,7 @@ from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.ceph.threads import in_daemon_thread
 from diagnostics.verdicts import FAR_OFF
-from runbooks.actions import PATIENCE, ActFailed, Action, Clients, OutcomeUnknown
+from runbooks.actions import PATIENCE, ActFailed, Action, ActStopped, Clients, OutcomeUnknown
 from runbooks.fencing import FENCE_LASTS, Extent
 from runbooks.guards.locks import decided, fence_covers_every_address, fence_scope_is_safe
 from runbooks.model import Risk, duration
@@ -124,10 +124,10 @@ def _fence(rados: Rados, entry: str, seconds: int, before: list[str]) -> None:
     except RadosError as error:
         if error.errno not in _REFUSALS:
             raise OutcomeUnknown(f"Ceph did not say whether it set the fence ({error}); it may still be set.") from None
-        set_already = f" {', '.join(before)} is set already and stays." if before else " Nothing was changed."
-        raise ActFailed(
-            f"Ceph refused to fence {entry}: {error}; check the caps of the remediating user.{set_already}"
-        ) from None
+        what = f"Ceph refused to fence {entry}: {error}; check the caps of the remediating user."
+        if before:
+            raise ActStopped(f"{what} {', '.join(before)} is set already and stays.") from None
+        raise ActFailed(f"{what} Nothing was changed.") from None
 
 
 def _wait_for_map(rados: Rados) -> None:

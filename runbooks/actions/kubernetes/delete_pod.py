@@ -7,7 +7,7 @@ from diagnostics.facts import Read
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.holders import CLAIM_USERS
 from runbooks.actions import Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
@@ -60,9 +60,10 @@ ACTION = Action(
     required=frozenset({"pod"}),
     reads=(Read(k8s.VOLUMES), Read(CLAIM_USERS), Read(k8s.PODS)),
     writes=(Write("", "pods", "delete", "Pod"),),
-    guards=("object_unchanged", "owner_will_recreate_pod", "pod_still_waits"),
+    guards=("object_unchanged", "owner_will_recreate_pod", "pod_still_waits", "pod_is_no_csi_node_plugin"),
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -8,9 +8,18 @@ from typing import Any
 
 from diagnostics.facts import Read
 from diagnostics.facts import kubernetes as k8s
-from runbooks.actions import Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
-from runbooks.guards.dead_nodes import ATTACHMENT_READS, STOP_READS, doomed_attachments
+from diagnostics.facts.resources import Node
+from diagnostics.model import Subject
+from runbooks.actions import ActFailed, Action, ActStopped, Clients, Write
+from runbooks.actions.outcomes import SETTLES, telling_outcome
+from runbooks.guards.dead_nodes import (
+    ATTACHMENT_READS,
+    STOP_READS,
+    attested_off,
+    dead_node,
+    doomed_attachments,
+    not_behind_fence,
+)
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
@@ -18,8 +27,10 @@ from runbooks.situation import CannotPlan, Planned, Situation
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
     """Plan to delete the VolumeAttachment that is named, or those on the node that keep the pod from its volumes.
 
+    It is critical where it rests on a person's word that the node writes no more; then the node is a target too.
+
     Raises:
-        CannotPlan: there is none.
+        CannotPlan: there is none, or nobody looked whether its node is there.
     """
     found = [one for one in doomed_attachments(situation) if one.metadata.deletion_timestamp is None]
     if not found:
@@ -28,27 +39,51 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
     named = ", ".join(
         f"{one.metadata.name} ({one.spec.source.persistent_volume_name} on {one.spec.node_name})" for one in found
     )
+    _, node = dead_node(situation)
+    by_word = node is not None and attested_off(situation, node) and not _is_behind_fence(situation, node)
     return Planned(
         action="kubernetes.delete_volume_attachment",
         says=f"delete VolumeAttachment {named}",
-        targets=tuple(one.subject for one in found),
+        targets=(*(one.subject for one in found), *((node.subject,) if node is not None and by_word else ())),
         effect={"nodes": sorted({one.spec.node_name for one in found})},
-        risk=Risk.HIGH,
+        risk=Risk.CRITICAL if by_word else Risk.HIGH,
     )
+
+
+def _is_behind_fence(situation: Situation, node: Node) -> bool:
+    try:
+        return not not_behind_fence(situation, node)
+    except CannotPlan:
+        return False
 
 
 async def dry_run(planned: Planned, clients: Clients) -> None:
     """Ask the server whether it would accept the deletions."""
     with telling_outcome("delete the VolumeAttachment", dry=True, gone_is_done=True):
-        for target in planned.targets:
+        for target in _attachments(planned):
             await clients.api().delete(target, grace_seconds=None, dry_run=True)
 
 
 async def apply(planned: Planned, clients: Clients) -> None:
-    """Delete them, each by its UID; one that is gone already does not keep the others."""
-    for target in planned.targets:
-        with telling_outcome("delete the VolumeAttachment", gone_is_done=True):
-            await clients.api().delete(target, grace_seconds=None, dry_run=False)
+    """Delete them, each by its UID; one that is gone already does not keep the others.
+
+    Raises:
+        ActStopped: some were deleted, and then one was refused.
+    """
+    deleted: list[str] = []
+    for target in _attachments(planned):
+        try:
+            with telling_outcome("delete the VolumeAttachment", gone_is_done=True):
+                await clients.api().delete(target, grace_seconds=None, dry_run=False)
+        except ActFailed as error:
+            if deleted:
+                raise ActStopped(f"{', '.join(deleted)} deleted; then: {error}") from None
+            raise
+        deleted.append(target.name)
+
+
+def _attachments(planned: Planned) -> list[Subject]:
+    return [target for target in planned.targets if target.kind == "VolumeAttachment"]
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:
@@ -57,7 +92,7 @@ def done(planned: Planned, situation: Situation) -> bool | None:
     if seen is None:
         return None
     left = {one.metadata.uid for one in seen.full if one.metadata.deletion_timestamp is None}
-    return not any(target.uid in left for target in planned.targets)
+    return not any(target.uid in left for target in _attachments(planned))
 
 
 ACTION = Action(
@@ -70,5 +105,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

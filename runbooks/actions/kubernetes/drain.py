@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from diagnostics.facts import Read
-from diagnostics.facts.disruption import BUDGETS, LABELLED_PODS
+from diagnostics.facts.disruption import ALL_NODES, BUDGETS, LABELLED_PODS, NODE_OSDMAP, PLACED_VOLUMES
 from diagnostics.facts.holders import NODES
 from diagnostics.facts.resources.disruption import Budget, LabelledPod
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
-from diagnostics.sources.kubernetes.api import KubernetesError
+from diagnostics.sources.kubernetes.api import KubernetesError, refusal
 from runbooks.actions import ActFailed, Action, ActStopped, Clients, Write
 from runbooks.actions.kubernetes_api import WritingApi
-from runbooks.actions.outcomes import telling_outcome
-from runbooks.guards.drains import ALSO, drained_node, pods_there, some, temporary_volumes, to_evict
+from runbooks.actions.outcomes import SETTLES, telling_outcome
+from runbooks.guards.drains import ALSO, drained_node, pods_there, some, temporary_volumes, to_evict, waived
 from runbooks.guards.evictions import budgets_by_pod
 from runbooks.model import Risk, duration
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -54,7 +54,7 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
         },
         risk=Risk.HIGH,
         dies=tuple(f"{pod.named} (no controller)" for pod in pods if pod.metadata.controller is None),
-        shows=tuple(_line(pod, budgets[pod.named]) for pod in pods),
+        shows=(*(_waiver(word, pods, situation) for word in also), *(_line(pod, budgets[pod.named]) for pod in pods)),
     )
 
 
@@ -63,6 +63,10 @@ def _also(text: object) -> list[str]:
     if bad := [word for word in words if word not in ALSO]:
         raise CannotPlan(f"`also` cannot name {', '.join(bad)}: it takes {', '.join(ALSO)}, with commas between")
     return words
+
+
+def _waiver(word: str, pods: Sequence[LabelledPod], situation: Situation) -> str:
+    return f"`{word}` was named in `also`: {'; '.join(waived(word, pods, situation)) or 'nothing here needs it'}"
 
 
 def _seconds(text: object) -> int:
@@ -92,7 +96,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
 
     Raises:
         ActStopped: the time is over, or the server refused one of them; the others are evicted.
-        OutcomeUnknown: no answer came to an eviction.
+        OutcomeUnknown: no answer came to an eviction, or one that does not say whether it was done.
     """
     await evict_all(planned, clients.api())
 
@@ -127,13 +131,15 @@ async def _evicted(api: WritingApi, pod: Subject, *, dry_run: bool) -> str | Non
     It is looked at first: for another pod of its name the server would ask that one's budget, before its UID.
     """
     try:
-        await api.read(pod)
+        found = await api.read(pod)
     except KubernetesError as error:
         if error.status in _GONE:
             return None
-        raise
+        raise ActFailed(f"{refusal(error, f'look at pod {_named(pod)}')} Nothing was sent.") from None
     except CouldNotLook as error:
         raise ActFailed(f"{error.reason} Nothing was sent.") from None
+    if found["metadata"].get("deletionTimestamp") is not None:
+        return None  # it is going: a second eviction would take from its budget a second time
     try:
         await api.evict(pod, dry_run=dry_run)
     except KubernetesError as error:
@@ -179,7 +185,9 @@ ACTION = Action(
     parameters={"node": "node", "also": "string", "for": "duration"},
     undo="an evicted pod does not come back; its owner makes a new one on another node",
     required=frozenset({"node"}),
-    reads=(Read(NODES), Read(LABELLED_PODS), Read(BUDGETS)),
+    reads=tuple(
+        Read(kind) for kind in (NODES, ALL_NODES, LABELLED_PODS, BUDGETS, PLACED_VOLUMES, NODE_OSDMAP)
+    ),
     writes=(Write("", "pods", "get", "Pod"), Write("", "pods/eviction", "create", "Pod")),
     guards=(
         "node_is_ready", "node_takes_no_new_pods", "one_node_at_a_time", "pods_are_those_that_were_planned",
@@ -188,5 +196,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from diagnostics.facts import NotSeen, Read
 from diagnostics.facts.disruption import LABELLED_PODS
 from diagnostics.sources.kubernetes.api import KubernetesError
 from runbooks.actions import ActFailed, Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.guards.drains import temporary_volumes
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -71,9 +71,16 @@ ACTION = Action(
     required=frozenset({"pod"}),
     reads=(Read(LABELLED_PODS),),
     writes=(Write("", "pods/eviction", "create", "Pod"),),
-    guards=("object_unchanged", "pod_is_not_static", "owner_will_recreate_pod", "pdb_allows"),
+    guards=(
+        "object_unchanged",
+        "pod_is_not_static",
+        "pod_is_no_csi_node_plugin",
+        "owner_will_recreate_pod",
+        "pdb_allows",
+    ),
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -1,14 +1,15 @@
 """Remove pods that hang in Terminating on a dead node: nobody is left there to end them.
 
 A forced deletion tells the cluster that the pod has ended without anybody having seen it: it is safe only behind a
-fence of every volume that the pod could still write to, or once a person attests that the node is off.
+fence of every volume on Ceph that the pod could still write to, and, as to other storage, once a person attests that the
+node is off.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from runbooks.actions import Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions import ActFailed, Action, ActStopped, Clients, Write
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.guards import Answer
 from runbooks.guards.dead_nodes import ATTACHMENT_READS, STOP_READS, attested_off, doomed_pods, not_behind_fence, there
 from runbooks.guards.kubernetes import pod_is_gone
@@ -17,7 +18,7 @@ from runbooks.situation import CannotPlan, Planned, Situation
 
 
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa: ARG001 - the pods are the situation's
-    """Plan to remove the old pods. It is critical where a person's word is the only proof that they write no more.
+    """Plan to remove the old pods. It is critical where it rests on a person's word that they write no more.
 
     Raises:
         CannotPlan: there are none.
@@ -52,10 +53,21 @@ async def dry_run(planned: Planned, clients: Clients) -> None:
 
 
 async def apply(planned: Planned, clients: Clients) -> None:
-    """Remove the pods at once; one that is gone already does not keep the others."""
+    """Remove the pods at once; one that is gone already does not keep the others.
+
+    Raises:
+        ActStopped: some were deleted, and then one was refused.
+    """
+    deleted: list[str] = []
     for target in _pods(planned):
-        with telling_outcome("force-delete the old pod", gone_is_done=True):
-            await clients.api().delete(target, grace_seconds=0, dry_run=False)
+        try:
+            with telling_outcome("force-delete the old pod", gone_is_done=True):
+                await clients.api().delete(target, grace_seconds=0, dry_run=False)
+        except ActFailed as error:
+            if deleted:
+                raise ActStopped(f"{', '.join(deleted)} deleted; then: {error}") from None
+            raise
+        deleted.append(target.name)
 
 
 def _pods(planned: Planned) -> list[Any]:
@@ -78,5 +90,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

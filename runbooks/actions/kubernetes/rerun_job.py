@@ -2,23 +2,28 @@
 
 The spec may hold secrets (`env`), so that the plan keeps its digest alone; the act reads it again and makes nothing of
 another one. The new name follows from the old Job's UID: a second attempt finds the name taken and makes no second Job.
+The new Job is the one trace that the work was done again, so that it is made without `ttlSecondsAfterFinished`: it goes
+only when somebody deletes it. It is written in one request, so that there is no part of the act that could be done alone.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from diagnostics.facts import NotSeen, Read
-from diagnostics.facts.resources.runs import digest_of
+from diagnostics.facts.resources.runs import ORIGIN, JobRun, digest_of
 from diagnostics.facts.runs import JOB_RUNS
 from runbooks.actions import ActFailed, Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.guards.jobs import failed_job
 from runbooks.model import Risk
 from runbooks.situation import Planned, Situation
 
 _LONGEST = 63  # a Job's name becomes a label of its pods
 _RERUN = re.compile(r"-rerun-[0-9a-f]{8}$")
+_NOT_TAKEN_ON = ("selector", "manualSelector", "ttlSecondsAfterFinished")
 # What the Job controller itself puts on a Job's pods, to tell them from another one's.
 _CONTROLLERS_LABELS = frozenset({
     "controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name",
@@ -72,11 +77,13 @@ async def _make(planned: Planned, clients: Clients, *, dry: bool) -> None:
 
 
 def manifest_of(old: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The new Job: the old one's spec without what told its pods from others', and none of its own labels.
+    """The new Job: the old one's spec without what told its pods from others' or would let it vanish, and none of its
+    own labels. Its annotations say from which Job it was made, and whose run that was.
 
     By labels a deployment tool may take a Job for its own, and delete it because nothing asks for it.
     """
-    spec = {key: value for key, value in old["spec"].items() if key not in ("selector", "manualSelector")}
+    spec = {key: value for key, value in old["spec"].items() if key not in _NOT_TAKEN_ON}
+    origin = msgspec.convert({"metadata": old["metadata"]}, JobRun, strict=False).origin
     template = spec["template"]
     meta = {key: value for key, value in (template.get("metadata") or {}).items() if key != "creationTimestamp"}
     labels = {key: value for key, value in (meta.get("labels") or {}).items() if key not in _CONTROLLERS_LABELS}
@@ -84,14 +91,16 @@ def manifest_of(old: Mapping[str, Any], name: str) -> dict[str, Any]:
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {
             "name": name, "namespace": old["metadata"]["namespace"],
-            "annotations": {MADE_FROM: old["metadata"]["uid"]},
+            "annotations": {
+                MADE_FROM: old["metadata"]["uid"], ORIGIN: f"{origin.kind}/{origin.name}/{origin.uid}",
+            },
         },
         "spec": {**spec, "template": {**template, "metadata": {**meta, "labels": labels}}},
     }  # fmt: skip
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:
-    """Whether the new Job is there; None where Jobs were not seen."""
+    """Whether the new Job is there; None where Jobs were not seen. It does not vanish by itself once it was made."""
     seen = situation.snapshot[JOB_RUNS]
     if isinstance(seen, NotSeen):
         return None
@@ -109,5 +118,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -6,7 +6,7 @@ from typing import Any
 from diagnostics.facts import Read
 from diagnostics.facts.holders import NODES
 from runbooks.actions import Action, Clients, Undo, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
@@ -66,5 +66,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -12,28 +12,28 @@ from diagnostics.facts import Read
 from diagnostics.facts.workloads import WORKLOAD_PODS
 from runbooks import rollouts
 from runbooks.actions import ActFailed, Action, ActStopped, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
-from runbooks.guards.rollouts import WORKLOAD_READS, broken_pods, left_revision
+from runbooks.actions.outcomes import SETTLES, telling_outcome
+from runbooks.guards.rollouts import WORKLOAD_READS, broken_pods, gone_back_to
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
 
 def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:  # noqa: ARG001 - the situation names the workload
-    """Plan to delete the pods of the revision that the same plan leaves, as far as they are not Ready.
+    """Plan to delete the pods that are not Ready and not of the revision that the same plan goes back to.
 
     Raises:
-        CannotPlan: there are none, or nothing in the plan leaves a revision.
+        CannotPlan: there are none, or nothing in the plan goes back to a revision.
     """
-    left, found = left_revision(situation), rollouts.workload(situation)
-    pods = broken_pods(situation, left) if left is not None else ()
+    back, found = gone_back_to(situation), rollouts.workload(situation)
+    pods = broken_pods(situation, back) if back is not None else ()
     if not pods:
-        raise CannotPlan(f"no broken pod of a revision that is left holds up {found.subject}")
+        raise CannotPlan(f"no broken pod of another revision than the one gone back to holds up {found.subject}")
     names = ", ".join(pod.metadata.name for pod in pods)
     return Planned(
         action="rollouts.delete_broken_pods",
         says=f"delete the broken pods of {found.subject} that hold it up: {names}",
         targets=tuple(pod.subject for pod in pods),
-        effect={"revision": left},
+        effect=dict(back or {}),
         risk=Risk.LOW,
     )
 
@@ -52,7 +52,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
         ActStopped: some were deleted, and then one was refused.
     """
     deleted: list[str] = []
-    for target in sorted(planned.targets, key=lambda pod: _ordinal(pod.name), reverse=True):
+    for target in sorted(planned.targets, key=lambda pod: rollouts.ordinal(pod.name), reverse=True):
         try:
             with telling_outcome(f"delete {target}", gone_is_done=True):
                 await clients.api().delete(target, grace_seconds=None, dry_run=False)
@@ -61,11 +61,6 @@ async def apply(planned: Planned, clients: Clients) -> None:
                 raise ActStopped(f"{', '.join(deleted)} deleted; then: {error}") from None
             raise
         deleted.append(target.name)
-
-
-def _ordinal(name: str) -> int:
-    number = name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else 0
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:
@@ -89,5 +84,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

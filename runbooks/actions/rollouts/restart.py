@@ -12,7 +12,7 @@ from diagnostics.facts.resources.rollouts import Template
 from diagnostics.facts.rollouts import bare, sha256
 from runbooks import rollouts
 from runbooks.actions import Action, Clients, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.actions.templates import TEMPLATE, annotate, is_there, read_first, tested
 from runbooks.guards.rollouts import WORKLOAD_READS
 from runbooks.model import Risk
@@ -106,5 +106,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from runbooks import rollouts
 from runbooks.actions import Action, Clients, Undo, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.guards.rollouts import WORKLOAD_READS
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -60,5 +60,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -12,7 +12,7 @@ from diagnostics.facts import Read
 from diagnostics.facts.rollouts import TEMPLATE_CLAIMS
 from runbooks import rollouts
 from runbooks.actions import Action, Clients, Undo, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, telling_outcome
 from runbooks.guards.rollouts import WORKLOAD_READS
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -98,5 +98,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )

@@ -14,7 +14,7 @@ from diagnostics.sources import CouldNotLook
 from diagnostics.sources.kubernetes.api import KubernetesError, refusal
 from runbooks import rollouts, template_diff
 from runbooks.actions import ActFailed, Action, ActStopped, Clients, Undo, Write
-from runbooks.actions.outcomes import telling_outcome
+from runbooks.actions.outcomes import SETTLES, refused, telling_outcome
 from runbooks.actions.templates import TEMPLATE, annotate, is_there, read_first, tested
 from runbooks.guards.rollouts import REVISION_READS
 from runbooks.model import Risk
@@ -83,7 +83,8 @@ async def apply(planned: Planned, clients: Clients) -> None:
     try:
         await clients.api().patch(keeper, cause, dry_run=False)
     except KubernetesError as error:
-        raise ActStopped(f"It was taken back; {refusal(error, 'write the cause into its history')}") from None
+        maybe = "" if refused(error) else " It may have been done all the same."
+        raise ActStopped(f"It was taken back; {refusal(error, 'write the cause into its history')}{maybe}") from None
     except CouldNotLook as error:
         raise ActStopped(f"It was taken back; whether its history says why is not known: {error.reason}") from None
 
@@ -163,5 +164,6 @@ ACTION = Action(
     plan=plan,
     apply=apply,
     done=done,
+    settles=SETTLES,
     dry_run=dry_run,
 )  # fmt: skip

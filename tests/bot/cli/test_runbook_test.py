@@ -77,8 +77,15 @@ def test_what_is_not_there_cannot_be_tested(unstick: Run, named: str) -> None:
     assert ran.said.startswith("unstick: there is no ")
 
 
-def test_cases_are_no_runbooks(unstick: Run, shelf: Shelf) -> None:
-    assert unstick("runbook", "lint", ".").code == 0
+def test_cases_are_no_runbooks_and_to_have_none_is_said_when_linting(unstick: Run, shelf: Shelf) -> None:
+    ran = unstick("runbook", "lint", ".")
+    assert (ran.code, ran.out, ran.err) == (0, "No mistakes.\n", "")
+    shelf.write("allowed_it_is_well", ALLOWED).unlink()
+    ran = unstick("runbook", "lint", ".")
+    assert (ran.code, ran.out) == (0, "No mistakes.\n")
+    assert ran.said.startswith(
+        "unstick: uncordon.yaml:1:1: shop/uncordon@1.0.0 has no case that shows that it is allowed"
+    )
 
 
 def test_what_a_plan_was_made_from_is_recorded_and_played_back(world: World) -> None:

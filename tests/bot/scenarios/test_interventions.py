@@ -3,15 +3,18 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tests.bot.scenarios.office as office_module
 from bot.sandbox.kubernetes.resources import NODES
 from bot.sandbox.slack import Message, Workspace
 from bot.sandbox.world import Sandbox
-from bot.settings import ChangeFreezeSettings, LimitSettings, PersonSettings
+from bot.serve import Server
+from bot.settings import ChangeFreezeSettings, LimitSettings, PersonSettings, Settings
 from bot.slack import worker
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK
 from bot.store import open_state
@@ -342,6 +345,27 @@ async def test_a_limit_refuses_the_act_that_would_be_one_too_many(
         await office.alice.types(office.channel, "/unstick run nodes/is_off node=node2")
         await quiet(office)
         assert "Request approval" in shown_to_all(office)[-1].buttons, "that was more than an hour ago"
+
+
+async def test_a_change_freeze_that_is_written_into_the_file_holds_from_the_next_plan_on(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_now = [Settings(**words(workspace, folder))]
+    monkeypatch.setattr(office_module, "Server", partial(Server, people=lambda: told_now[-1]))
+    async with serving(sandbox, workspace, tmp_path, **words(workspace, folder)) as office:
+        always = ChangeFreezeSettings(cron="0 * * * *", lasts=timedelta(hours=2))
+        limits = (LimitSettings(per="node", acts=1, within=timedelta(hours=1)),)
+        told_now.append(told_now[0].model_copy(update={"change_freezes": {"now": always}}))
+        await office.alice.types(office.channel, "/unstick run nodes/by_hand node=node2")
+        await quiet(office)
+        assert "the change freeze now holds" in shown_to_all(office)[-1].visible
+        told_now.append(told_now[0].model_copy(update={"limits": limits}))
+        await office.alice.types(office.channel, "/unstick run nodes/gives_back node=node2")
+        await quiet(office)
+        assert "this would be act 2 within 60 min for node node2" in shown_to_all(office)[-1].visible
+        told_now.append(told_now[0])
+        await started(office, "by_hand")
+        assert is_cordoned(office)
 
 
 # A request that nobody answered.

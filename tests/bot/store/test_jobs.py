@@ -13,6 +13,7 @@ from bot.store import State, open_state
 from bot.store.jobs import Jobs
 from diagnostics.model import Subject
 from runbooks.database import StoreError
+from runbooks.execution import Said
 
 WHY = jobs.LookAtSubject("U1", "C1", Subject("Pod", "a", "b", ""), None, 3)
 EVERY = (
@@ -25,6 +26,12 @@ EVERY = (
     jobs.Approve("U2", "C1", "ex-1", "node1"),
     jobs.Approve("U2", "C1", "ex-1", None),
     jobs.Deny("U2", "C1", "ex-1", "not now"),
+    jobs.SayOfStep("U2", "C1", "ex-1", "plug", Said.DONE),
+    jobs.SayOfStep("U2", "C1", "ex-1", "is_off", Said.ATTESTED, typed="node1", after=2),
+    jobs.Withdraw("U2", "C1", "ex-1"),
+    jobs.Cancel("U2", "C1", "ex-1", "wrong node"),
+    jobs.Freeze("U2", "C1", None, "the storage team is at work", 8),
+    jobs.Thaw("U2", "C1", "east", 9),
     jobs.GoOn("U1", "C1", "ex-1"),
     jobs.GoOn("U1", "C1", "ex-1", interrupted=True),
     jobs.MakeReport("", "C1", "nightly"),

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 
 from bot.store import State, open_state
+from bot.store.messages import Content
 from bot.store.requests import AskedAlready, Request, ShownPlan, ToldStep
 from diagnostics.model import Subject
 from runbooks.events import Say, StepEvent
@@ -104,6 +106,33 @@ def test_a_request_is_open_until_its_end_is_told(state: State) -> None:
     assert state.requests.open() == (other,)
     closed = state.requests.get("ex-1")
     assert closed == msgspec.structs.replace(made, closed=True)
+
+
+def test_an_end_is_told_once_whoever_tells_it_first(state: State) -> None:
+    state.requests.add("ex-1", None, 4, "C1")
+    told: list[str] = []
+
+    def also(connection: Connection) -> None:
+        state.messages.add_within(connection, "C1", Content("it expired"))
+        told.append("once")
+
+    assert state.requests.close("ex-1", also)
+    assert not state.requests.close("ex-1", also)
+    assert told == ["once"]
+    assert state.messages.channels_behind() == ("C1",)
+
+
+def test_what_cannot_be_said_with_the_end_leaves_it_to_be_told_again(state: State) -> None:
+    made = state.requests.add("ex-1", None, 4, "C1")
+
+    def also(connection: Connection) -> None:
+        state.messages.add_within(connection, "C1", Content("it expired"))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        state.requests.close("ex-1", also)
+    assert state.requests.open() == (made,)
+    assert state.messages.channels_behind() == ()
 
 
 def test_what_nobody_asked_for_in_slack_is_told_nowhere(state: State) -> None:

@@ -70,6 +70,10 @@ def test_what_controllers_add_to_a_template_makes_it_no_other_one() -> None:
     assert facts.sha256(hashed) == facts.sha256(patched) == facts.sha256(dict(reversed(plain.items())))
     assert facts.sha256({"spec": {"containers": [{}]}, "metadata": plain["metadata"]}) != facts.sha256(plain)
     assert facts.bare({"metadata": {"labels": None}}) == {"metadata": {"labels": None}}
+    old = {**hashed, "metadata": {"creationTimestamp": None, **hashed["metadata"]}}
+    assert facts.bare(old) == plain, "servers before 1.34 wrote it, and their ControllerRevisions keep it"
+    dated = {**plain, "metadata": {**plain["metadata"], "creationTimestamp": "2026-03-03T03:20:00Z"}}
+    assert facts.bare(dated) == dated
 
 
 def test_only_numbered_revisions_of_the_workload_itself_count_and_in_the_order_of_their_numbers() -> None:

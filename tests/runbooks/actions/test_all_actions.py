@@ -52,6 +52,7 @@ def test_an_action_changes_something_declares_it_and_is_never_without_guards(nam
     action, (situation, arguments) = all_actions()[name], EXAMPLES[name]
     assert action.risk is not Risk.READ
     assert bool(action.writes) != bool(action.ceph_caps)
+    assert action.settles >= 5, "what was sent may land after whoever sent it has died"
     assert action.required <= set(action.parameters)
     assert action.guards
     assert set(action.guards) <= set(all_guards())

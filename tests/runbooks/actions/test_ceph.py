@@ -11,7 +11,7 @@ from diagnostics.facts.ceph import LOCKS, OSDMAP, Address, Fence, Locker, PoolPr
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import cls_lock
 from diagnostics.sources.ceph.rados import RadosError
-from runbooks.actions import ActFailed, Action, Clients, OutcomeUnknown, all_actions
+from runbooks.actions import ActFailed, Action, ActStopped, Clients, OutcomeUnknown, all_actions
 from runbooks.actions.ceph import break_lock as break_module
 from runbooks.actions.ceph import fence as fence_module
 from runbooks.model import Risk
@@ -150,7 +150,7 @@ async def test_a_refused_fence_failed_and_says_what_is_set_already(errno: int) -
     with pytest.raises(ActFailed, match=r"refused to fence 10.0.0.1:0/0.*Nothing was changed"):
         await FENCE.apply(fence_of("10.0.0.1:0/0"), clients(FakeRados(failing("10.0.0.1:0/0", errno))))
     second = fence_of("10.0.0.1:0/0", "10.5.0.1:0/0")
-    with pytest.raises(ActFailed, match=r"10.0.0.1:0/0 is set already and stays"):
+    with pytest.raises(ActStopped, match=r"10.0.0.1:0/0 is set already and stays"):
         await FENCE.apply(second, clients(FakeRados(failing("10.5.0.1:0/0", errno))))
 
 

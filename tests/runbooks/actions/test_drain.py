@@ -10,6 +10,7 @@ import pytest
 from diagnostics.facts.disruption import BUDGETS, LABELLED_PODS
 from diagnostics.facts.holders import NODES
 from diagnostics.facts.kubernetes import PODS
+from diagnostics.facts.resources.runs import ORIGIN
 from diagnostics.facts.runs import JOB_RUNS
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
@@ -28,6 +29,10 @@ UNCORDON = all_actions()["kubernetes.uncordon"]
 HELD = KubernetesError(429, "Cannot evict pod as it would violate the pod's disruption budget.")
 GONE = KubernetesError(404, "not found")
 OTHER = KubernetesError(409, "another object by now")
+TWO_BUDGETS = KubernetesError(
+    500, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+)
+ETCD_IS_SLOW = KubernetesError(500, "etcdserver: request timed out")
 NO_ANSWER = CouldNotLook("The Kubernetes API did not answer.")
 
 
@@ -41,7 +46,7 @@ class FakeApi:
         self._evictions = evictions
 
     async def read(self, target: Subject) -> Any:
-        found = self._read.get(target.name)
+        found = self._read.get(target.name, {"metadata": {}})
         if isinstance(found, Exception):
             raise found
         return found
@@ -108,6 +113,7 @@ def test_what_is_lost_is_told_before_anybody_says_yes() -> None:
     planned = bare.drain(also="unmanaged")
     assert planned.dies == ("shop/bare (no controller)",)
     assert planned.shows == (
+        "`unmanaged` was named in `also`: shop/bare has no controller: nobody makes it again",
         "shop/bare: nobody makes it again",
         "shop/web-1: of ReplicaSet web, PodDisruptionBudget shop/web, loses emptyDir cache",
     )
@@ -162,9 +168,21 @@ def test_a_second_attempt_evicts_only_what_is_left_and_no_other_pod_of_that_name
     assert len(api.evicted) == 2
 
 
+def test_a_second_attempt_takes_nothing_more_from_the_budget_of_a_pod_that_is_going() -> None:
+    going = {"metadata": {"deletionTimestamp": "2021-03-11T08:20:00Z"}}
+    drain(api := FakeApi({"web-1": going}))
+    assert api.evicted == [("web-2", False)]
+
+
 def test_a_refusal_or_silence_in_the_middle_says_how_far_it_came() -> None:
     with pytest.raises(ActStopped, match=r"1 of 2 pods are evicted, and there it stopped: .*not allowed here"):
-        drain(FakeApi(web_2=[KubernetesError(500, "not allowed here")]))
+        drain(FakeApi(web_2=[KubernetesError(403, "not allowed here")]))
+    with pytest.raises(ActStopped, match=r"1 of 2 pods .* there it stopped: .*which the eviction subresource does not"):
+        drain(FakeApi(web_2=[TWO_BUDGETS]))
+    with pytest.raises(ActStopped, match=r"1 of 2 pods .*look at pod shop/web-2: etcdserver.* Nothing was sent"):
+        drain(FakeApi({"web-2": ETCD_IS_SLOW}))
+    with pytest.raises(OutcomeUnknown, match=r"evict pod shop/web-2: etcdserver.* It may have been done"):
+        drain(FakeApi(web_2=[ETCD_IS_SLOW]))
     with pytest.raises(ActStopped, match=r"1 of 2 pods .* Nothing was sent"):
         drain(FakeApi({"web-2": NO_ANSWER}))
     with pytest.raises(OutcomeUnknown, match="evict pod shop/web-2 is not known"):
@@ -177,7 +195,7 @@ async def test_a_dry_run_asks_for_each_pod_and_takes_a_budget_that_holds_up_for_
     await DRAIN.dry_run(planned, clients(api))
     assert api.evicted == [("web-1", True)]
     with pytest.raises(ActFailed, match="more than one"):
-        await DRAIN.dry_run(planned, clients(FakeApi(web_2=[KubernetesError(500, "more than one PDB")])))
+        await DRAIN.dry_run(planned, clients(FakeApi(web_2=[TWO_BUDGETS])))
 
 
 def test_a_drain_is_done_when_each_pod_of_the_plan_is_gone_or_going() -> None:
@@ -196,8 +214,10 @@ async def test_a_single_eviction_that_a_budget_holds_up_has_failed() -> None:
     planned = EVICT.plan(*EXAMPLES["kubernetes.evict_pod"])
     with pytest.raises(ActFailed, match="shop/web-1 is held up: Cannot evict"):
         await EVICT.apply(planned, clients(FakeApi(web_1=[HELD])))
-    with pytest.raises(ActFailed, match="HTTP 500"):
-        await EVICT.apply(planned, clients(FakeApi(web_1=[KubernetesError(500, "no")])))
+    with pytest.raises(ActFailed, match=r"more than one PodDisruptionBudget, .*HTTP 500"):
+        await EVICT.apply(planned, clients(FakeApi(web_1=[TWO_BUDGETS])))
+    with pytest.raises(OutcomeUnknown, match="It may have been done"):
+        await EVICT.apply(planned, clients(FakeApi(web_1=[ETCD_IS_SLOW])))
     await EVICT.apply(planned, clients(FakeApi(web_1=[GONE])))
     api = FakeApi()
     assert EVICT.dry_run is not None
@@ -235,7 +255,7 @@ def test_the_new_job_has_the_old_ones_work_and_nothing_that_ties_it_to_the_old_o
     assert made["metadata"] == {
         "name": "nightly-rerun",
         "namespace": "shop",
-        "annotations": {MADE_FROM: "uid-nightly-1"},
+        "annotations": {MADE_FROM: "uid-nightly-1", ORIGIN: "Job/nightly-1/uid-nightly-1"},
     }
     assert made["spec"] == {
         "backoffLimit": 2,
@@ -244,6 +264,20 @@ def test_the_new_job_has_the_old_ones_work_and_nothing_that_ties_it_to_the_old_o
     assert manifest_of({**OLD, "spec": {"template": {"spec": {}}}}, "n")["spec"]["template"]["metadata"] == {
         "labels": {}
     }
+
+
+def test_the_new_job_stays_until_somebody_deletes_it_as_the_trace_that_it_was_made() -> None:
+    spec = {**OLD["spec"], "ttlSecondsAfterFinished": 0}  # type: ignore[dict-item]
+    assert "ttlSecondsAfterFinished" not in manifest_of({**OLD, "spec": spec}, "n")["spec"]
+
+
+def test_the_new_job_tells_whose_run_it_is_however_often_it_was_made_anew() -> None:
+    owner = {"kind": "CronJob", "name": "nightly", "uid": "uid-nightly", "controller": True}
+    first: Any = {**OLD, "metadata": {**OLD["metadata"], "ownerReferences": [owner]}}  # type: ignore[dict-item]
+    second = manifest_of(first, "second")
+    second["metadata"]["uid"] = "uid-second"
+    third = manifest_of(second, "third")
+    assert third["metadata"]["annotations"] == {MADE_FROM: "uid-second", ORIGIN: "CronJob/nightly/uid-nightly"}
 
 
 def test_the_new_name_follows_from_the_old_jobs_uid_and_stays_short() -> None:
@@ -267,6 +301,8 @@ async def test_a_job_is_made_from_the_very_spec_that_was_planned() -> None:
         await RERUN.apply(planned, clients(changed))
     with pytest.raises(ActFailed, match="another object"):
         await RERUN.apply(planned, clients(FakeApi({"nightly-1": OTHER})))
+    with pytest.raises(ActFailed, match="read the Job: etcdserver"):  # nothing was sent yet
+        await RERUN.apply(planned, clients(FakeApi({"nightly-1": ETCD_IS_SLOW})))
     assert changed.created == []
     assert RERUN.dry_run is not None
     await RERUN.dry_run(planned, clients(api))

@@ -107,13 +107,33 @@ async def test_what_each_act_sends() -> None:
 
 @pytest.mark.parametrize("action", ALL.values(), ids=ALL)
 async def test_a_refusal_failed_and_silence_is_unknown(action: Action) -> None:
-    for status in (403, 409, 422, 500):
+    for status in (403, 409, 422, 429, 501):
         with pytest.raises(ActFailed):
             await action.apply(plan(action), clients(FakeApi(KubernetesError(status, "no"))))
     with pytest.raises(OutcomeUnknown, match="is not known"):
         await action.apply(plan(action), clients(FakeApi(CouldNotLook("No answer.", unreachable=True))))
     with pytest.raises(ActFailed, match="No Kubernetes is configured"):
         await action.apply(plan(action), Clients(None, None))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "etcdserver: request timed out"),
+        (500, "etcdserver: leader changed"),
+        (502, "Bad Gateway"),
+        (503, "apiserver is shutting down"),
+        (504, "Timeout: request did not complete within requested timeout - context deadline exceeded"),
+    ],
+)
+@pytest.mark.parametrize("action", ALL.values(), ids=ALL)
+async def test_a_servers_own_trouble_is_no_refusal(action: Action, status: int, words: str) -> None:
+    error = KubernetesError(status, words)
+    with pytest.raises(OutcomeUnknown, match=rf"{words} \(HTTP {status}\)\. It may have been done all the same"):
+        await action.apply(plan(action), clients(FakeApi(error)))
+    assert action.dry_run is not None
+    with pytest.raises(ActFailed, match=words):  # of a dry run nothing is ever written
+        await action.dry_run(plan(action), clients(FakeApi(error)))
 
 
 @pytest.mark.parametrize("action", ALL.values(), ids=ALL)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from diagnostics.facts import rollouts as facts
+from diagnostics.facts.rollouts import sha256
 from diagnostics.facts.workloads import WORKLOAD_PODS
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
@@ -197,11 +198,14 @@ async def test_an_undo_that_was_done_already_writes_only_the_cause() -> None:
     assert [(verb, uid) for verb, uid, _, _ in api.sent] == [("patch", "uid-app-1")]
 
 
-@pytest.mark.parametrize("error", [KubernetesError(403, "no"), CouldNotLook("No answer.")])
+@pytest.mark.parametrize(
+    "error", [KubernetesError(403, "no"), KubernetesError(504, "Timeout"), CouldNotLook("No answer.")]
+)
 async def test_an_undo_whose_cause_could_not_be_written_is_stopped_and_not_failed(error: Exception) -> None:
     rollout = Rollout(kind="DaemonSet")
-    with pytest.raises(ActStopped, match="It was taken back"):
+    with pytest.raises(ActStopped, match="It was taken back") as stopped:
         await UNDO.apply(undo_of(rollout), clients(server(rollout, patch=error)))
+    assert ("may have been done" in str(stopped.value)) == (getattr(error, "status", None) == 504)
 
 
 async def test_an_undo_knows_a_refusal_from_silence() -> None:
@@ -212,6 +216,8 @@ async def test_an_undo_knows_a_refusal_from_silence() -> None:
         )
     with pytest.raises(OutcomeUnknown):
         await UNDO.apply(undo_of(rollout), clients(server(rollout, patch_json=CouldNotLook("No answer."))))
+    with pytest.raises(OutcomeUnknown, match=r"Timeout .* It may have been done"):
+        await UNDO.apply(undo_of(rollout), clients(server(rollout, patch_json=KubernetesError(504, "Timeout"))))
 
 
 def test_an_undo_is_seen_to_be_done_by_the_template_or_by_the_cause_behind_a_newer_one() -> None:
@@ -241,6 +247,19 @@ async def test_an_undo_is_taken_back_to_what_was_left_where_that_is_kept() -> No
     assert taken_back(UNDO, back).effect["to"] == act.effect["to"]
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_a_revision_that_an_older_server_kept_is_told_from_what_runs_by_its_content_alone(kind: str) -> None:
+    def old(image: str) -> dict[str, Any]:
+        made = template(image)
+        return {**made, "metadata": {"creationTimestamp": None, **made["metadata"]}}
+
+    kept = [of_number(kind, number, old(f"app:{number}")) for number in (1, 2)]
+    act = undo_of(Rollout(kind=kind, kept=kept))
+    assert (act.effect["to"]["revision"], act.effect["from"]["revision"]) == (1, 2)
+    assert UNDO.done(act, Rollout(kind=kind, kept=kept).situation(act)) is False
+    assert UNDO.done(act, Rollout(kind=kind, kept=kept, now=template("app:1")).situation(act)) is True
+
+
 async def test_what_no_revision_keeps_cannot_be_gone_back_to() -> None:
     lost = undo_of(Rollout(now=template("app:3")))
     assert lost.effect["from"]["keeper"] is None
@@ -255,17 +274,17 @@ def held_up() -> tuple[Situation, Planned]:
     return situation, DELETE.plan(situation, arguments)
 
 
-def test_only_pods_that_are_not_ready_and_of_the_revision_that_is_left_are_deleted() -> None:
+def test_only_pods_that_are_not_ready_and_not_of_the_revision_gone_back_to_are_deleted() -> None:
     _, act = held_up()
     assert [target.name for target in act.targets] == ["app-1"]
-    assert act.effect == {"revision": "app-2"}
+    assert act.effect == {"revision": "app-1", "template": sha256(template("app:1"))}
 
 
 def test_without_an_undo_or_a_broken_pod_nothing_is_deleted() -> None:
     stuck = Rollout(kind="StatefulSet")
     undo = undo_of(stuck)
     for situation in (stuck.situation(), Rollout(kind="StatefulSet", pods=[]).situation(expected=(undo,))):
-        with pytest.raises(CannotPlan, match="no broken pod of a revision that is left"):
+        with pytest.raises(CannotPlan, match="no broken pod of another revision"):
             DELETE.plan(situation, {})
 
 

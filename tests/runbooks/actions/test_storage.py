@@ -11,7 +11,7 @@ from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
 from diagnostics.sources.kubernetes.api import KubernetesError
-from runbooks.actions import ActFailed, Clients, OutcomeUnknown, all_actions
+from runbooks.actions import ActFailed, ActStopped, Clients, OutcomeUnknown, all_actions
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned
 from runbooks.standing import STANDING
@@ -168,6 +168,27 @@ def test_an_attachment_is_deleted_by_name_or_as_the_one_in_the_pods_way() -> Non
     assert DETACH.plan(dead(), {"pod": "search/new", "node": "node1"}).targets == planned.targets
 
 
+async def test_a_deletion_that_rests_on_a_persons_word_is_critical_and_names_the_node() -> None:
+    told = {"pod": "search/new", "node": "node1"}
+    word = DETACH.plan(dead(expected=(off(),)), told)
+    assert word.risk is Risk.CRITICAL
+    assert [(target.kind, target.name) for target in word.targets] == [
+        ("VolumeAttachment", "csi-node1"),
+        ("Node", "node1"),
+    ]
+    blind = dead(expected=(off(),), unseen={OSDMAP: "denied"})
+    assert DETACH.plan(blind, told).risk is Risk.CRITICAL
+    for how in ({"fences": (HOST,)}, {"expected": (fence_of("10.0.0.1:0/0"),)}, {"nodes": [], "expected": (off(),)}):
+        planned = DETACH.plan(dead(**how), told)
+        assert (planned.risk, len(planned.targets)) == (Risk.HIGH, 1)
+    fake = FakeApi()
+    assert DETACH.dry_run is not None
+    await DETACH.dry_run(word, api(fake))
+    await DETACH.apply(word, api(fake))
+    assert {name.partition(" ")[0] for name, *_ in fake.sent} == {"VolumeAttachment"}
+    assert DETACH.done(word, dead(attachments=[])) is True
+
+
 @pytest.mark.parametrize("attachments", [[], [attached("node2")], [attached(deletionTimestamp=NOW)]])
 def test_what_is_not_there_or_going_already_is_not_deleted(attachments: list[Any]) -> None:
     with pytest.raises(CannotPlan, match="no VolumeAttachment to node node1"):
@@ -236,3 +257,19 @@ def test_a_forced_deletion_was_done_once_the_namespace_has_none_of_the_pods() ->
     assert FORCE.done(planned, dead()) is False
     assert FORCE.done(planned, dead(pods=[NEW])) is True
     assert FORCE.done(planned, dead(unseen={BESIDE_POD: "denied"})) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("kubernetes.delete_volume_attachment", "VolumeAttachment"), ("kubernetes.force_delete_pod", "Pod")],
+)
+async def test_deletions_that_are_refused_halfway_say_what_was_deleted(name: str, kind: str) -> None:
+    targets = tuple(Subject(kind, "search", each, f"uid-{each}") for each in ("a", "b", "c"))
+    planned, action = Planned(name, "delete", targets, {}, Risk.HIGH), all_actions()[name]
+    denied = KubernetesError(403, "denied by a webhook")
+    fake = FakeApi({"b": denied})
+    with pytest.raises(ActStopped, match=r"a deleted; then: .*denied by a webhook"):
+        await action.apply(planned, api(fake))
+    assert [sent for sent, *_ in fake.sent] == [f"{kind} a uid-a"]
+    with pytest.raises(ActFailed, match="denied by a webhook"):
+        await action.apply(planned, api(FakeApi({"a": denied})))

@@ -6,6 +6,7 @@ import pytest
 
 from runbooks.loader import RunbookErrors, parse
 from runbooks.model import OBJECT_KINDS, GuardCall, ParameterKind, Vocabulary
+from runbooks.vocabulary import vocabulary
 
 SOUND = (Path(__file__).parent / "sound.yaml").read_text()
 HEAD, _, TAIL = SOUND.partition("parameters:\n")
@@ -16,6 +17,7 @@ parameters:
   workload: workload
   revision: {kind: int, default: "0"}
   why: {kind: string, default: it stalled}
+  said: string
   mode: {kind: enum, values: [gently, at_once], default: gently}
   pod: pod
 """
@@ -32,8 +34,9 @@ def test_a_person_attests_that_a_node_is_off(words: Vocabulary) -> None:
 
 
 def test_an_attestation_of_an_optional_node_is_skipped_without_it(words: Vocabulary) -> None:
-    steps = '  - id: word\n    attest: node_is_off\n    with: {node: "{{spare}}"}\n    given: [spare]\n'
-    assert parse(made(steps), "x", words).steps[0].given == ("spare",)
+    steps = '  - id: word\n    attest: node_is_off\n    with: {node: "{{node}}"}\n    given: [node]\n'
+    optional = made(steps).replace(b"  node: node\n", b"  node: {kind: node, required: false}\n")
+    assert parse(optional, "x", words).steps[0].given == ("node",)
 
 
 def test_what_was_done_before_is_undone_when_a_later_step_fails(words: Vocabulary) -> None:
@@ -69,13 +72,40 @@ def test_an_act_that_is_undone_may_itself_say_so(words: Vocabulary) -> None:
 
 
 @pytest.mark.parametrize("revision", ["3", '"3"', '"{{revision}}"'])
-@pytest.mark.parametrize("reason", ["it stalled", '"{{why}}"', '"{{mode}}"', "3"])
-def test_numbers_and_texts_may_be_written_out_or_told(words: Vocabulary, revision: str, reason: str) -> None:
+@pytest.mark.parametrize("reason", ['"{{said}}"', "3"])
+def test_numbers_may_be_written_out_or_told_and_text_is_what_whoever_runs_it_says(
+    words: Vocabulary, revision: str, reason: str
+) -> None:
     steps = (
         f'  - id: back\n    act: rollouts.undo\n    with: {{workload: "{{{{workload}}}}", revision: {revision}, '
         f"reason: {reason}}}\n    verify: lock_unchanged\n    undo: none\n    because: roll it out again\n"
     )
     assert parse(made(steps), "x", words).steps[0].act == "rollouts.undo"
+
+
+@pytest.mark.parametrize("reason", ["it stalled", '"{{why}}"', '"{{mode}}"'])
+def test_a_file_does_not_choose_the_text_that_an_act_is_told(words: Vocabulary, reason: str) -> None:
+    """Such text may waive what a guard would refuse: `also` of a drain does."""
+    steps = (
+        f'  - id: back\n    act: rollouts.undo\n    with: {{workload: "{{{{workload}}}}", revision: 3, '
+        f"reason: {reason}}}\n    verify: lock_unchanged\n    undo: none\n    because: roll it out again\n"
+    )
+    with pytest.raises(RunbookErrors, match=r"declare one for 'reason'|make it a string without a default"):
+        parse(made(steps), "x", words)
+
+
+def test_a_drain_is_told_by_a_person_what_may_be_lost() -> None:
+    book = Path("runbooks/library/nodes/drain/1.0.0.yaml")
+    path, text = Path(__file__).parents[3] / book, '"{{also}}"'
+    content = path.read_text()
+    assert text in content
+    assert parse(content.encode(), "x", vocabulary()).steps
+    by_the_file = content.replace(text, "unmanaged")
+    with pytest.raises(RunbookErrors, match=r"'kubernetes\.drain' may be told text by a parameter only"):
+        parse(by_the_file.encode(), "x", vocabulary())
+    by_default = content.replace("also: {kind: string, required: false,", "also: {kind: string, default: unmanaged,")
+    with pytest.raises(RunbookErrors, match="the text of 'also' is chosen by this file"):
+        parse(by_default.encode(), "x", vocabulary())
 
 
 @pytest.mark.parametrize("kind", sorted(OBJECT_KINDS))

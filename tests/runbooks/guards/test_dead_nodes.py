@@ -18,7 +18,7 @@ from runbooks.guards import Answer, Ruling, all_guards
 from runbooks.model import Risk
 from runbooks.situation import Planned
 from tests.runbooks.actions.examples.storage import HOST, NEW, OLD, attached, claim, dead, off
-from tests.runbooks.hand_made import NOW, YEARS, Incident, csi, fence_of, node, pod, volume
+from tests.runbooks.hand_made import NOW, OTHER_FSID, YEARS, Incident, csi, fence_of, node, pod, volume
 
 STOPPED = "node_fenced_or_attested_off"
 COVERED = "every_ceph_volume_of_pod_is_fenced"
@@ -27,6 +27,10 @@ OF_POD = {"params": {"pod": "search/old"}}
 OF_ATTACHMENT = {"params": {"volume_attachment": "csi-node1"}}
 OTHER = {"name": "x", "persistentVolumeClaim": {"claimName": "disk"}}
 INDEX = {"name": "data", "persistentVolumeClaim": {"claimName": "index"}}
+SHARE = {"name": "share", "nfs": {"server": "10.0.0.5", "path": "/"}}
+EBS = {"volumes": [volume(source={"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}})]}
+"""The claim `index` is not on Ceph."""
+WORD = {"done": (off(),)}
 
 
 def judge(name: str, **how: Any) -> Ruling:
@@ -100,7 +104,14 @@ def test_users_of_a_shared_volume_are_not_in_the_way() -> None:
 
 
 def test_without_fence_and_without_a_persons_word_the_missing_proof_is_named() -> None:
-    says(judge(STOPPED), Answer.REFUSED, "not fenced as a whole: 10.0.0.1", "attests that node1 is off")
+    for how in (EBS, OF_ATTACHMENT):
+        says(
+            judge(STOPPED, **how),
+            Answer.REFUSED,
+            "whole: 10.0.0.1",
+            "such a fence, or a person who attests that node1 is",
+        )
+    says(judge(STOPPED), Answer.REFUSED, "whole: 10.0.0.1", "missing is such a fence: no word that node1 is off")
     says(judge(COVERED, **OF_POD), Answer.REFUSED, "node node1 is not fenced as a whole: 10.0.0.1")
     short = Fence("10.0.0.1:0/0", NOW)
     says(judge(STOPPED, fences=(short,)), Answer.REFUSED, "missing")
@@ -121,7 +132,7 @@ def test_a_persons_word_for_that_very_node_stands_in_for_a_fence(how: str) -> No
     ruling = judge(STOPPED, **{how: (off(),)})
     says(ruling, Answer.ALLOWED, "a person attests")
     assert ruling.basis["off"] == "node1=uid-node1"
-    says(judge(COVERED, **{how: (off(),)}, **OF_POD), Answer.ALLOWED, "a person attests")
+    says(judge(COVERED, **{how: (off(),)}, **OF_POD, **EBS), Answer.ALLOWED, "a person attests")
     says(judge(STOPPED, **{how: (off(uid="another"),)}), Answer.REFUSED, "missing")
     says(judge(STOPPED, **{how: (off("node2"),)}), Answer.REFUSED, "missing")
     other = Planned("attest", "x", off().targets, {"attests": "something_else"}, Risk.READ)
@@ -130,22 +141,146 @@ def test_a_persons_word_for_that_very_node_stands_in_for_a_fence(how: str) -> No
 
 
 def test_what_ceph_hears_from_the_node_gives_the_lie_to_a_persons_word() -> None:
-    word = {"done": (off(),)}
+    word = {**WORD, **EBS}
     for name in (STOPPED, COVERED):
         says(judge(name, sessions=(session("10.0.0.1"),), **word), Answer.REFUSED, "client.4117", "may not be off")
         says(judge(name, daemons=(Daemon("osd.3", "10.0.0.1"),), **word), Answer.REFUSED, "osd.3 is up")
         says(judge(name, sessions=(session("10.0.0.2"),), **word), Answer.ALLOWED)
-        says(judge(name, unseen={SESSIONS: "denied"}, **word), Answer.ALLOWED)
+
+
+def test_a_word_is_not_taken_where_ceph_might_give_the_lie_to_it_and_was_not_heard() -> None:
+    word = {**WORD, **EBS}
+    for name in (STOPPED, COVERED):
+        says(judge(name, unseen={SESSIONS: "timed out"}, **word), Answer.UNKNOWN, "still hears", "timed out")
+        says(judge(name, unseen={OSDMAP: "timed out"}, **word), Answer.UNKNOWN, "still hears", "timed out")
+        says(
+            judge(name, silent={"b": "no answer"}, **word), Answer.UNKNOWN, "mon b did not tell its sessions: no answer"
+        )
+        lie = {"silent": {"b": "no answer"}, "sessions": (session("10.0.0.1"),)}
+        says(judge(name, **lie, **word), Answer.REFUSED, "client.4117")
+        says(judge(name, silent={"b": "no answer"}, fences=(HOST,), **WORD), Answer.ALLOWED, "are fenced")
+        none = {kind: NotSeen("no Ceph is configured", configured=False) for kind in (OSDMAP, SESSIONS)}
+        says(judge(name, facts=none, **word), Answer.ALLOWED, "a person attests")
 
 
 def test_where_the_blocklist_was_not_read_only_a_persons_word_helps() -> None:
-    blind = {"unseen": {OSDMAP: "no Ceph is configured"}}
+    blind = {"facts": {OSDMAP: NotSeen("no Ceph is configured", configured=False)}}
     for name in (STOPPED, COVERED):
-        says(judge(name, **blind), Answer.UNKNOWN, "no Ceph")
-        says(judge(name, **blind, done=(off(),)), Answer.ALLOWED)
+        says(judge(name, **blind), Answer.UNKNOWN, "no Ceph", "does not stand in")
+        says(
+            judge(name, **blind, **EBS), Answer.UNKNOWN, "no Ceph", "missing is a person who attests that node1 is off"
+        )
+        says(judge(name, **blind, **WORD, **EBS), Answer.ALLOWED)
     nowhere = {"nodes": [Node(Incident().nodes[0].metadata)], "fences": (HOST,)}
     says(judge(STOPPED, **nowhere), Answer.REFUSED, "no address")
     says(judge(STOPPED, **nowhere, done=(off(),)), Answer.ALLOWED)
+
+
+@pytest.mark.parametrize("how", ["expected", "done"])
+def test_no_word_stands_in_for_the_fence_of_a_volume_on_ceph(how: str) -> None:
+    two = [node("node1", "10.0.0.1", ready="Unknown", ips=("fd00::5",))]
+    for params in ({}, OF_POD):
+        ruling = judge(COVERED, **{how: (off(),)}, **params, nodes=two, fences=(Fence("10.0.0.1:0/0", NOW),))
+        says(ruling, Answer.REFUSED, "node node1 is not fenced as a whole: 10.0.0.1, fd00::5", "on Ceph: index")
+        says(
+            ruling,
+            Answer.REFUSED,
+            "a person's word that node1 is off does not stand in",
+            "ends every Ceph client there",
+        )
+        says(ruling, Answer.REFUSED, "`ceph osd blocklist add 10.0.0.1:0/0 157784760`", "ceph/stale_rbd_lock")
+        says(ruling, Answer.REFUSED, "`ceph osd blocklist add [fd00::5]:0/0 157784760`")
+        says(judge(COVERED, **{how: (off(),)}, **params, fences=(HOST,)), Answer.ALLOWED, "all addresses")
+    says(judge(STOPPED, **{how: (off(),)}), Answer.ALLOWED)  # that is what VolumeAttachments need
+
+
+def with_volumes(*entries: dict[str, Any], **how: Any) -> dict[str, Any]:
+    return {"pods": [pod("old", "node1", terminating=True, volumes=list(entries)), NEW], **OF_POD, **how}
+
+
+RBD = {"image": "x", "pool": "mioss", "user": "admin", "monitors": ["10.0.1.1:6789"]}
+ON_CEPH = {
+    "rbd": ({"name": "x", "rbd": RBD}, "on Ceph: x"),
+    "cephfs": ({"name": "x", "cephfs": {"monitors": ["10.0.1.1:6789"]}}, "on Ceph: x"),
+    "csi": ({"name": "x", "csi": {"driver": "rook-ceph.cephfs.csi.ceph.com"}}, "on Ceph: x"),
+    "an unknown claim": (OTHER, "disk (its PersistentVolume is not known: it may be on Ceph)"),
+    "an unknown ephemeral claim": ({"name": "e", "ephemeral": {}}, "old-e (its PersistentVolume is not known"),
+}
+
+
+@pytest.mark.parametrize(("entry", "named"), ON_CEPH.values(), ids=ON_CEPH)
+def test_whatever_may_be_on_ceph_takes_the_fence_and_where_that_is_not_certain_the_word_too(
+    entry: dict[str, Any], named: str
+) -> None:
+    says(judge(COVERED, **with_volumes(SHARE, entry), **WORD), Answer.REFUSED, named, "not fenced as a whole: 10.0.0.1")
+    says(judge(COVERED, **with_volumes(entry), fences=(HOST,)), Answer.REFUSED, "attest that node1 is off")
+    says(judge(COVERED, **with_volumes(entry), fences=(HOST,), **WORD), Answer.ALLOWED, "a person attests")
+
+
+def test_of_two_volumes_that_say_they_are_the_claims_the_one_on_ceph_counts() -> None:
+    gone = volume("old", source={"nfs": {"server": "10.0.0.5", "path": "/"}}, phase="Released")
+    free = volume("free", claim=None)
+    for volumes in ([free, volume(source=csi()), gone], [gone, volume(source=csi()), free]):
+        says(judge(COVERED, **OF_POD, **WORD, volumes=volumes), Answer.REFUSED, "on Ceph: index")
+        says(judge(COVERED, **OF_POD, fences=(HOST,), volumes=volumes), Answer.REFUSED, "attest that node1 is off")
+
+
+def test_a_volume_on_another_ceph_is_behind_no_fence_that_could_be_seen() -> None:
+    foreign = {"volumes": [volume(source=csi(clusterID=OTHER_FSID))]}
+    for how in ({}, {"fences": (HOST,)}):
+        said = judge(COVERED, **OF_POD, **WORD, **foreign, **how)
+        says(
+            said,
+            Answer.REFUSED,
+            "volume index is not known to be on this Ceph (the volume's clusterID is",
+            "its own Ceph",
+        )
+    asked = judge("fence_does_not_cover_all", **OF_POD, **foreign, fences=(HOST,))
+    says(asked, Answer.REFUSED, "nobody is asked", "index is not known")
+    inline = {"name": "x", "rbd": {**RBD, "monitors": ["10.7.7.7:6789"]}}
+    said = judge(COVERED, **with_volumes(inline), fences=(HOST,), **WORD)
+    says(said, Answer.REFUSED, "volume x is not known to be on this Ceph (the volume's monitors")
+
+
+def test_nobody_is_told_to_fence_what_works() -> None:
+    ready = judge(COVERED, nodes=[node("node1", "10.0.0.1")], **WORD)
+    says(ready, Answer.REFUSED, "node node1 is Ready: it is in use")
+    osd = judge(COVERED, daemons=(Daemon("osd.3", "10.0.0.1"),), **WORD)
+    says(osd, Answer.REFUSED, "never fence 10.0.0.1 while osd.3 is up there")
+    ours = judge(COVERED, own_ips=("10.0.0.1",), **WORD)
+    says(ours, Answer.REFUSED, "never fence 10.0.0.1 while Unstick itself asks")
+    assert not [one for one in (ready, osd, ours) if "blocklist add" in str(one)]
+
+
+def test_where_the_fence_cannot_be_seen_no_word_stands_in_for_it() -> None:
+    for unseen in ({OSDMAP: "denied"}, {k8s.VOLUMES: "denied"}):
+        says(judge(COVERED, unseen=unseen, **OF_POD, **WORD), Answer.UNKNOWN, "denied")
+    says(judge(COVERED, unseen={OSDMAP: "denied"}, **WORD), Answer.UNKNOWN, "does not stand in", "on Ceph: index")
+    nowhere = {"nodes": [Node(Incident().nodes[0].metadata)]}
+    says(judge(COVERED, fences=(HOST,), **nowhere, **WORD), Answer.REFUSED, "no address", "on Ceph: index")
+
+
+@pytest.mark.parametrize("entries", [(), ({"name": "e", "emptyDir": {}},), (SHARE,)], ids=["none", "local", "nfs"])
+def test_a_pod_without_a_volume_on_ceph_takes_a_persons_word_on_a_node_that_is_not_fenced(
+    entries: tuple[dict[str, Any], ...],
+) -> None:
+    how = with_volumes(*entries)
+    for name in (STOPPED, COVERED):
+        says(
+            judge(name, **how),
+            Answer.REFUSED,
+            "whole: 10.0.0.1",
+            "or a person who attests that node1 is off (node=node1)",
+        )
+        says(judge(name, **how, **WORD), Answer.ALLOWED, "a person attests")
+    says(judge("fence_does_not_cover_all", **how), Answer.ALLOWED, "not fenced as a whole")
+
+
+def test_a_pod_that_the_act_names_and_nobody_can_see_is_not_taken_for_one_without_volumes() -> None:
+    """The pod that waits may have gone since: then nothing leads to what the old one holds."""
+    gone = {"params": {"pod": "search/lost", "node": "node1"}, "act": delete(OLD, node("node1", "10.0.0.1"))}
+    says(judge(COVERED, **gone, **WORD), Answer.UNKNOWN, "what Pod search/old mounts is not known")
+    says(judge(COVERED, act=delete(OLD), fences=(HOST,)), Answer.ALLOWED)
 
 
 def test_other_storage_than_this_ceph_takes_a_persons_word_even_behind_a_fence() -> None:
@@ -165,12 +300,16 @@ def test_only_the_acts_own_pods_count_once_there_is_an_act() -> None:
 
 
 def test_an_attestation_is_asked_for_only_where_no_fence_stands() -> None:
-    says(judge("fence_does_not_cover_all"), Answer.ALLOWED, "not fenced as a whole: 10.0.0.1")
+    name = "fence_does_not_cover_all"
+    for how in (EBS, OF_ATTACHMENT, {"pods": [NEW], "on_node": []}):
+        says(judge(name, **how), Answer.ALLOWED, "not fenced as a whole: 10.0.0.1")
+    says(judge(name), Answer.REFUSED, "nobody is asked whether node1 is off", "not fenced as a whole: 10.0.0.1")
     says(judge("fence_does_not_cover_all", fences=(HOST,)), Answer.REFUSED, "lasting fences cover node1")
     says(judge("fence_does_not_cover_all", nodes=[]), Answer.REFUSED, "does not exist any more")
     says(judge("fence_does_not_cover_all", unseen={OSDMAP: "denied"}), Answer.UNKNOWN, "denied")
-    none = dead(facts={OSDMAP: NotSeen("no Ceph is configured", configured=False)})
-    says(all_guards()["fence_does_not_cover_all"].judge(none), Answer.ALLOWED, "no Ceph")
+    none = {"facts": {OSDMAP: NotSeen("no Ceph is configured", configured=False)}}
+    says(judge(name, **none, **EBS), Answer.ALLOWED, "no Ceph")
+    says(judge(name, **none), Answer.UNKNOWN, "no Ceph", "on Ceph: index")
 
 
 def test_a_fence_says_nothing_of_storage_that_is_not_on_this_ceph() -> None:
@@ -216,11 +355,52 @@ def test_an_attachment_is_orphaned_once_its_node_is_not_ready_and_no_pod_there_u
         says(judge(ORPHANED, unseen={kind: "denied"}, **how), Answer.UNKNOWN, "denied")
 
 
-def test_an_attachment_of_a_volume_that_is_gone_needs_that_no_pod_there_has_claims() -> None:
-    gone = {"volumes": [volume("other", source=csi())], **OF_ATTACHMENT}
-    says(judge(ORPHANED, on_node=[], pods=[], **gone), Answer.ALLOWED)
-    says(judge(ORPHANED, on_node=[pod("bare", "node1", volumes=[])], pods=[], **gone), Answer.ALLOWED)
-    says(judge(ORPHANED, on_node=[OLD], pods=[], **gone), Answer.UNKNOWN, "no claim leads to it")
+def test_who_uses_a_volume_that_nobody_knows_is_not_nobody() -> None:
+    for volumes in ([volume("other", source=csi())], [], [volume(source=csi(), claim=None)]):
+        gone = {"volumes": volumes, **OF_ATTACHMENT}
+        for on_node in ([], [pod("bare", "node1", volumes=[])], [OLD]):
+            says(judge(ORPHANED, on_node=on_node, pods=[], **gone), Answer.UNKNOWN, "no claim leads to it")
+
+
+def test_pods_of_a_namespace_that_nobody_asked_for_are_not_gone() -> None:
+    """Around a pod only its own namespace is listed, and the pods of nodes that are not Ready."""
+    theirs = volume(source=csi(), claim={"namespace": "payments", "name": "db"})
+    how = {"volumes": [theirs], "pods": [NEW], "params": {"pod": "search/new", "volume_attachment": "csi-node1"}}
+    says(judge(ORPHANED, on_node=[], **how), Answer.ALLOWED)  # node1 is not Ready: all pods on it were listed
+    says(
+        judge(ORPHANED, on_node=[], nodes=[node("node2", "10.0.0.2")], **how), Answer.UNKNOWN, "payments", "not looked"
+    )
+
+
+@pytest.mark.parametrize("also", [{}, {"node": "node1"}])
+def test_an_attachment_says_which_node_is_given_up_and_not_the_pod_that_waits_elsewhere(also: dict[str, str]) -> None:
+    """The pod's own node is gone; the attachment is to a node that is there, Ready, and was not asked for."""
+    theirs = volume("theirs", source=csi(), claim={"namespace": "payments", "name": "db"})
+    lost = {"pods": [pod("new", "node9", phase="Pending")], "on_node": [], "attachments": [attached(of="theirs")]}
+    params = {"pod": "search/new", "volume_attachment": "csi-node1", **also}
+    for name in (STOPPED, ORPHANED, "node_is_down", "fence_does_not_cover_all"):
+        unasked = judge(name, params=params, **lost, nodes=[], volumes=[volume(source=csi())])
+        says(unasked, Answer.UNKNOWN, "whether node node1 is there was not looked at")
+        ready = judge(name, params=params, **lost, nodes=[node("node1", "10.0.0.1")], volumes=[theirs])
+        assert ready.answer is not Answer.ALLOWED or name == "fence_does_not_cover_all", ready
+    says(judge(STOPPED, params=params, **lost, volumes=[theirs]), Answer.REFUSED, "10.0.0.1")
+
+
+def test_a_node_is_gone_only_where_it_was_asked_for() -> None:
+    """Around a pod its own node is asked for, and those that its volumes are attached to; no other."""
+    waits_there = {"params": {"pod": "search/new", "node": "node7"}}
+    says(judge(STOPPED, fences=(HOST,), **waits_there), Answer.UNKNOWN, "whether node node7 is there was not looked at")
+    says(judge("node_is_down", **waits_there), Answer.UNKNOWN, "node7")
+    says(judge("node_is_down", params={"node": "node7"}), Answer.REFUSED, "there is no node node7")
+
+
+def test_with_an_attachment_a_forced_deletion_is_about_the_pods_on_its_node_alone() -> None:
+    """The named pod hangs on a node that is fine; the attachment is to another one, which is fenced."""
+    elsewhere = {"pods": [OLD, pod("new", "node2", terminating=True)], "fences": (HOST,)}
+    params = {"pod": "search/new", "volume_attachment": "csi-node1"}
+    ruling = judge("old_pod_is_terminating", params=params, **elsewhere)
+    says(ruling, Answer.ALLOWED, "search/old")
+    assert "search/new" not in str(ruling)
 
 
 def test_another_pod_on_the_node_or_another_node_s_pod_does_not_use_the_attachment() -> None:

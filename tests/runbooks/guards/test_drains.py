@@ -17,8 +17,8 @@ from runbooks.actions import all_actions
 from runbooks.guards import Answer, Ruling, all_guards
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
-from runbooks.standing import STANDING
-from tests.runbooks.actions.examples.nodes_and_jobs import YEARS, Scene, act_on, budget, claim_of, node, pod
+from runbooks.standing import STANDING, FencedByUs
+from tests.runbooks.actions.examples.nodes_and_jobs import NOW, YEARS, Scene, act_on, budget, claim_of, node, pod
 
 
 def judge(name: str, scene: Scene, act: Planned | None = None, **how: Any) -> Ruling:
@@ -47,6 +47,8 @@ def volume(name: str, **source: Any) -> dict[str, Any]:
         ("pods_are_those_that_were_planned", LABELLED_PODS), ("drain_loses_nothing", LABELLED_PODS),
         ("one_node_at_a_time", NODES), ("one_node_at_a_time", ALL_NODES), ("one_node_at_a_time", STANDING),
         ("node_carries_no_ceph_daemon", NODES), ("node_carries_no_ceph_daemon", NODE_OSDMAP),
+        ("node_carries_no_ceph_daemon", LABELLED_PODS), ("ceph_serves_node", STANDING),
+        ("pod_is_no_csi_node_plugin", k8s.PODS),
         ("node_is_drained", LABELLED_PODS), ("pdb_allows", LABELLED_PODS), ("pdb_allows", BUDGETS),
         ("pdb_can_allow", LABELLED_PODS), ("pdb_can_allow", BUDGETS), ("pod_is_not_static", LABELLED_PODS),
         ("evicted_pod_is_gone", LABELLED_PODS), ("node_is_back", NODES), ("ceph_serves_node", NODES),
@@ -94,7 +96,11 @@ def test_a_node_takes_no_new_pods_once_it_is_cordoned_or_while_the_plan_will_cor
 def test_one_node_at_a_time() -> None:
     two = [node(), node("node2", "10.0.0.2"), node("node3", "10.0.0.3", ready="False")]
     says(judge("one_node_at_a_time", Scene()), Answer.ALLOWED)
-    says(judge("one_node_at_a_time", Scene(held={node("node2").subject: "ex-1"})), Answer.REFUSED, "ex-1 works on node node2")
+    says(
+        judge("one_node_at_a_time", Scene(held={node("node2").subject: "ex-1"})),
+        Answer.REFUSED,
+        "ex-1 works on node node2",
+    )
     says(judge("one_node_at_a_time", Scene(held={node().subject: "ex-1"})), Answer.ALLOWED)
     says(judge("one_node_at_a_time", Scene(nodes=two)), Answer.REFUSED, "node3 cordoned or not Ready", "others_down")
     named = Scene().drain(also="others_down")
@@ -112,6 +118,50 @@ def test_a_node_with_a_ceph_daemon_needs_cephs_yes() -> None:
     assert len(ruling.reasons) == 2
     says(judge("node_carries_no_ceph_daemon", there, Scene().drain(also="ceph")), Answer.ALLOWED)
     says(judge("node_carries_no_ceph_daemon", Scene(ceph=False)), Answer.ALLOWED, "no Ceph is configured")
+
+
+def test_a_daemon_in_the_pod_network_is_found_by_the_address_of_its_pod() -> None:
+    """Rook's daemons have the addresses of their pods, be these drained or not."""
+    osd = pod("rook-ceph-osd-3", ips=("10.244.1.7", "fd00::7"))
+    mon = pod("rook-ceph-mon-a", "DaemonSet", ips=("10.244.1.8",))
+    ended = pod("rook-ceph-osd-9", phase="Failed", ips=("10.244.1.9",))
+    far = pod("rook-ceph-osd-8", on="node2", ips=("10.244.1.10",))
+    at = {"osd.3": "10.244.1.7", "mon.a": "10.244.1.8", "osd.9": "10.244.1.9", "osd.8": "10.244.1.10"}
+    daemons = tuple(Daemon(name, ip) for name, ip in at.items())
+    scene = Scene(pods=[osd, mon, ended, far], budgets=[], daemons=daemons)
+    ruling = judge("node_carries_no_ceph_daemon", scene)
+    says(ruling, Answer.REFUSED, "osd.3 is up at 10.244.1.7 (pod shop/rook-ceph-osd-3)", "mon.a is up at 10.244.1.8")
+    assert len(ruling.reasons) == 2
+    second = Scene(pods=[osd], budgets=[], daemons=(Daemon("osd.3", "fd00::7"),))
+    says(judge("node_carries_no_ceph_daemon", second), Answer.REFUSED, "osd.3 is up at fd00::7")
+
+
+def test_the_plan_shows_each_waiver_and_what_it_lets_pass() -> None:
+    """Whoever approves reads what a word costs here, not just the word."""
+    claims = [volume("d", persistentVolumeClaim={"claimName": "here"}), volume("cache", emptyDir={})]
+    scene = Scene(
+        pods=[pod("db-0", None, volumes=claims)],
+        budgets=[],
+        volumes=[claim_of("here", local={"path": "/d"})],
+        daemons=(Daemon("osd.3", "10.0.0.1"),),
+        nodes=[node(), node("node2", "10.0.0.2", ready="False"), node("node3", "10.0.0.3")],
+    )
+    shows = scene.drain(also="unmanaged,emptydir,local,ceph,others_down").shows
+    for word, covers in {
+        "unmanaged": "shop/db-0 has no controller",
+        "emptydir": "shop/db-0 loses what is in emptyDir cache",
+        "local": "shop/db-0 uses local volume pv-here",
+        "ceph": "osd.3 is up at 10.0.0.1",
+        "others_down": "node node2 is cordoned or not Ready",
+    }.items():
+        assert [line for line in shows if line.startswith(f"`{word}` was named in `also`: {covers}")], (word, shows)
+    assert Scene().drain(also="local").shows[0] == "`local` was named in `also`: nothing here needs it"
+    assert Scene(ceph=False).drain(also="ceph").shows[0].endswith("nothing here needs it")
+    assert not [line for line in scene.drain().shows if "`also`" in line]
+    for word, kind in {"local": PLACED_VOLUMES, "ceph": NODE_OSDMAP, "others_down": ALL_NODES}.items():
+        blind = Scene(pods=scene.pods, budgets=[], unseen={kind: "denied"})
+        with pytest.raises(CannotPlan, match="denied"):
+            blind.drain(also=word)
 
 
 def test_a_node_is_drained_when_only_pods_are_left_that_belong_to_it() -> None:
@@ -221,6 +271,25 @@ def test_a_sick_pod_may_go_where_the_budget_says_so() -> None:
     always = budget(spec=selector, status={"desiredHealthy": 2})
     says(judge("pdb_can_allow", Scene(pods=[pod("web-1", ready=False)], budgets=[always])), Answer.ALLOWED)
     says(judge("pdb_can_allow", Scene(pods=[pod("web-1")], budgets=[always])), Answer.REFUSED)
+    none_now = budget(spec=selector, status={"disruptionsAllowed": 0, "currentHealthy": 0})
+    says(judge("pdb_allows", Scene(pods=[pod("web-1", ready=False)], budgets=[none_now])), Answer.ALLOWED)
+    says(judge("pdb_allows", Scene(pods=[pod("web-1")], budgets=[none_now])), Answer.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("status", "ready", "answer"),
+    [
+        ({"currentHealthy": 1, "desiredHealthy": 1}, False, Answer.ALLOWED),
+        ({"currentHealthy": 1, "desiredHealthy": 1}, True, Answer.REFUSED),
+        ({"currentHealthy": 0, "desiredHealthy": 1}, False, Answer.REFUSED),
+        ({"currentHealthy": 1, "desiredHealthy": 0, "expectedPods": 2}, False, Answer.REFUSED),
+    ],
+)
+def test_a_sick_pod_may_go_while_enough_others_are_healthy_as_the_api_lets_it(
+    status: dict[str, Any], ready: bool, answer: Answer
+) -> None:
+    held = budget(status={"disruptionsAllowed": 0, **status})
+    says(judge("pdb_allows", Scene(pods=[pod("web-1", ready=ready)], budgets=[held])), answer)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +334,11 @@ def test_an_evicted_pod_is_gone_by_uid() -> None:
     says(judge("evicted_pod_is_gone", Scene(pods=[pod("web-1", uid="uid-2")]), one), Answer.ALLOWED)
 
 
+def test_a_job_whose_last_try_is_taken_away_fails_for_good() -> None:
+    last = Scene(pods=[pod("web-1", "Job")], owners={"spec": {"backoffLimit": 0}})
+    says(judge("owner_will_recreate_pod", last), Answer.REFUSED, "Job web fails for good", "backoffLimit")
+
+
 @pytest.mark.parametrize(
     ("owner", "facts", "answer"),
     [
@@ -275,6 +349,11 @@ def test_an_evicted_pod_is_gone_by_uid() -> None:
         ("DaemonSet", {"metadata": {"deletionTimestamp": "2026-03-03T03:00:00Z"}}, Answer.REFUSED),
         ("DaemonSet", {"metadata": {"uid": "uid-other"}}, Answer.REFUSED),
         ("Job", {"spec": {}}, Answer.ALLOWED),
+        ("Job", {"spec": {"backoffLimit": 0}}, Answer.REFUSED),
+        ("Job", {"spec": {"backoffLimit": 2}, "status": {"failed": 1}}, Answer.ALLOWED),
+        ("Job", {"spec": {"backoffLimit": 2}, "status": {"failed": 2}}, Answer.REFUSED),
+        ("Job", {"spec": {}, "status": {"failed": 5}}, Answer.ALLOWED),
+        ("Job", {"spec": {}, "status": {"failed": 6}}, Answer.REFUSED),
         ("Job", {"spec": {"suspend": True}}, Answer.REFUSED),
         ("Job", {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}, Answer.REFUSED),
         ("Job", {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}, Answer.REFUSED),
@@ -290,6 +369,17 @@ def test_a_pod_that_is_gone_has_no_owner_and_one_whose_owner_was_not_read_may_ha
     says(judge("owner_will_recreate_pod", Scene(pods=[])), Answer.REFUSED, "not there any more")
     jobs = Scene(pods=[pod("web-1", "Job")], unseen={JOBS: "denied"})
     says(judge("owner_will_recreate_pod", jobs), Answer.UNKNOWN, "denied")
+
+
+def test_a_pod_that_serves_a_csi_driver_is_neither_evicted_nor_deleted() -> None:
+    name, path = "pod_is_no_csi_node_plugin", "/var/lib/kubelet/plugins/rbd.csi.ceph.com"
+    plugin = pod("web-1", "DaemonSet", volumes=[volume("socket", hostPath={"path": path})])
+    says(judge(name, Scene(pods=[plugin])), Answer.REFUSED, "is a CSI node plugin", "drain its node first")
+    plain = pod("web-1", volumes=[volume("logs", hostPath={"path": "/var/log"}), volume("tmp", emptyDir={})])
+    says(judge(name, Scene(pods=[plain])), Answer.ALLOWED)
+    says(judge(name, Scene()), Answer.ALLOWED)
+    says(judge(name, Scene(pods=[])), Answer.REFUSED, "there is no pod shop/web-1")
+    assert all(name in all_actions()[f"kubernetes.{action}"].guards for action in ("evict_pod", "delete_pod"))
 
 
 # Giving it back
@@ -311,6 +401,23 @@ def test_a_fenced_node_is_not_given_back() -> None:
     exact = Scene(fences=(Fence("10.0.0.1:0/77", YEARS),))
     says(judge("ceph_serves_node", exact), Answer.ALLOWED)
     says(judge("ceph_serves_node", Scene(ceph=False)), Answer.ALLOWED, "no Ceph is configured")
+
+
+def test_a_fence_that_we_set_on_the_node_counts_at_whatever_address_ceph_saw_it() -> None:
+    """Ceph may see the node at an address, of its storage network, that Kubernetes does not know."""
+    ours = FencedByUs("10.99.0.1:0/0", "fsid", "uid-node1", "b", "s", NOW)
+    stands = (Fence(ours.entry, YEARS),)
+
+    def ruled(*fenced: FencedByUs, fences: tuple[Fence, ...] = stands) -> Ruling:
+        return judge("ceph_serves_node", Scene(fences=fences, fenced=fenced))
+
+    says(ruled(ours), Answer.REFUSED, "every client at 10.99.0.1 of node1 (10.99.0.1:0/0)", "unfence it first")
+    says(ruled(ours, fences=()), Answer.ALLOWED)
+    says(ruled(), Answer.ALLOWED)
+    says(ruled(msgspec.structs.replace(ours, node_uid="uid-node2")), Answer.ALLOWED)
+    says(ruled(msgspec.structs.replace(ours, fsid="another")), Answer.ALLOWED)
+    exact = Fence("10.99.0.1:0/77", YEARS)
+    says(ruled(msgspec.structs.replace(ours, entry=exact.entry), fences=(exact,)), Answer.ALLOWED)
 
 
 def test_a_node_is_schedulable_when_it_is_not_cordoned() -> None:

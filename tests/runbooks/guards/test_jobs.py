@@ -78,6 +78,49 @@ def test_no_other_run_is_under_way_and_none_has_succeeded_since() -> None:
     says(others(run("else", ended=None, owner=None)), Answer.ALLOWED)
 
 
+OF_CRON = {"owner": None, "origin": "CronJob/nightly/uid-nightly"}
+
+
+def test_a_job_that_was_made_anew_is_a_run_of_the_same_cronjob() -> None:
+    again = run("nightly-1-rerun-a", uid="uid-a", **OF_CRON)
+    later = run("nightly-2", ended="Complete", made=NOW - timedelta(hours=1))
+    other = run("nightly-0-rerun-b", ended=None, active=1, **OF_CRON)
+
+    def of_again(*runs: Any, **changed: Any) -> Ruling:
+        scene = Scene(runs=[run(), again, *runs], **changed)
+        return all_guards()["no_other_run"].judge(scene.situation(ACT, job="shop/nightly-1-rerun-a"))
+
+    says(of_again(), Answer.ALLOWED, "no other run of CronJob nightly", "will not wait for this one")
+    says(of_again(later), Answer.REFUSED, "shop/nightly-2")
+    says(of_again(crons=[]), Answer.REFUSED, "CronJob nightly", "is gone")
+    says(of_again(unseen={CRON_JOBS: "denied"}), Answer.UNKNOWN, "denied")
+    says(judge("no_other_run", Scene(runs=[run(), other])), Answer.REFUSED, "nightly-0-rerun-b is under way", "Forbid")
+
+
+def test_runs_of_a_job_that_nobody_owns_do_not_overlap_either_and_one_success_is_enough() -> None:
+    first = run(owner=None)
+    again = {"owner": None, "origin": "Job/nightly-1/uid-nightly-1", "made": NOW - timedelta(hours=1)}
+    says(judge("no_other_run", Scene(runs=[first, run("b", ended="Complete", **again)])), Answer.REFUSED, "shop/b")
+    says(
+        judge("no_other_run", Scene(runs=[first, run("b", ended=None, **again)])), Answer.REFUSED, "Job nightly-1 lets"
+    )
+    says(judge("no_other_run", Scene(runs=[first, run("b", **again)])), Answer.ALLOWED)
+
+
+@pytest.mark.parametrize("mark", ["", "CronJob/nightly", "CronJob//uid-nightly", "Pod/nightly/uid-nightly", "/"])
+def test_a_mark_that_names_no_origin_makes_a_job_a_run_of_itself(mark: str) -> None:
+    alone = run("else", ended="Complete", owner=None, origin=mark, made=NOW - timedelta(hours=1))
+    assert alone.origin == alone.subject
+    says(judge("no_other_run", Scene(runs=[run(), alone])), Answer.ALLOWED)
+
+
+@pytest.mark.parametrize("left", [{"active": 1}, {"terminating": 2}])
+def test_a_job_that_failed_while_its_pods_still_end_is_not_over(left: dict[str, Any]) -> None:
+    number = next(iter(left.values()))
+    says(judge("job_has_failed", Scene(runs=[run(**left)])), Answer.REFUSED, f"{number} of its pods have not ended")
+    says(judge("no_other_run", Scene(runs=[run(), run("nightly-0", **left)])), Answer.REFUSED, "under way")
+
+
 def test_a_job_without_a_cronjob_has_no_other_runs_and_one_whose_cronjob_is_gone_is_not_wanted() -> None:
     says(judge("no_other_run", Scene(runs=[run(owner=None)], unseen={CRON_JOBS: "x"})), Answer.ALLOWED)
     says(judge("no_other_run", Scene(runs=[run(owner="Workflow")])), Answer.REFUSED, "not known")

@@ -158,7 +158,7 @@ def test_an_empty_list_that_nobody_asked_for_does_not_say_that_a_pod_is_gone(cha
 def test_a_fence_of_the_whole_node_covers_the_old_pods_ceph_volumes() -> None:
     ruling = judge("every_ceph_volume_of_pod_is_fenced", Incident(fences=(HOST,)))
     says(ruling, Answer.ALLOWED)
-    assert ruling.basis == {"fenced": "10.0.0.1"}
+    assert ruling.basis == {"node": "node1=uid-node1", "fenced": "10.0.0.1"}
     planned = fence_of("10.0.0.1:0/0")
     says(judge("every_ceph_volume_of_pod_is_fenced", Incident(), expected=(planned,)), Answer.ALLOWED)
 

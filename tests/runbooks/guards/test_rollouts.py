@@ -7,7 +7,7 @@ import pytest
 
 from diagnostics.facts import rollouts as facts
 from diagnostics.facts.workloads import WORKLOAD_PODS
-from runbooks.actions import all_actions
+from runbooks.actions import Undo, all_actions
 from runbooks.guards import Answer, Ruling, all_guards
 from runbooks.situation import Planned
 from tests.runbooks.rollout_made import Rollout, of_number, pod, template
@@ -40,9 +40,16 @@ def undo_of(rollout: Rollout, **arguments: Any) -> Planned:
     return all_actions()["rollouts.undo"].plan(rollout.situation(), arguments)
 
 
+def taken_back(act: Planned) -> Planned:
+    """The act that goes back to what an undo left."""
+    undo = all_actions()["rollouts.undo"].undo
+    assert isinstance(undo, Undo)
+    return undo.plan(act)
+
+
 def stuck(**changed: Any) -> Rollout:
     """A StatefulSet that was taken back already, and waits for its broken pod."""
-    return Rollout(kind="StatefulSet", now=template("app:1"), **{"status": ORDERED, **changed})
+    return Rollout(**{"kind": "StatefulSet", "now": template("app:1"), "status": ORDERED, **changed})
 
 
 def deletion() -> Planned:
@@ -116,7 +123,11 @@ def test_on_delete_replaces_no_pod_by_itself() -> None:
 def test_what_another_object_owns_is_changed_there() -> None:
     owner = {"kind": "CephCluster", "name": "rook", "uid": "u", "controller": True}
     says(judge("no_operator_owns_it", Rollout(meta={"ownerReferences": [owner]})), REFUSED, "CephCluster rook")
-    says(judge("no_operator_owns_it", Rollout(meta={"ownerReferences": [{**owner, "controller": False}]})), ALLOWED)
+    also = {"ownerReferences": [{**owner, "controller": False}]}
+    says(judge("no_operator_owns_it", Rollout(meta=also)), REFUSED, "CephCluster rook")
+    olm = {"labels": {"olm.owner": "op.v1"}}
+    says(judge("no_operator_owns_it", Rollout(meta=olm)), REFUSED, "OLM's op.v1")
+    says(judge("no_operator_owns_it", Rollout(meta={"labels": {"app": "app"}})), ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -158,23 +169,43 @@ def test_node_plugins_are_known_by_kubelets_folder_of_plugins(volumes: list[Any]
     says(judge("is_no_csi_node_plugin", Rollout(now=template("app:1", volumes=volumes))), answer)
 
 
-def test_broken_pods_of_the_revision_that_was_left_hold_up_what_waits_for_them() -> None:
+def test_broken_pods_of_another_revision_hold_up_what_waits_for_them() -> None:
     guard, act = "broken_pods_hold_up_the_rollout", deletion()
     ruling = judge(guard, stuck(), act)
     says(ruling, ALLOWED, "app-1")
-    assert ruling.basis == {"revision": "app-2"}
+    assert ruling.basis == {"revision": "app-1"}
     for pods in (
         [], [pod("app-1", 2, ready=True)], [pod("app-1", 2, terminating=True)], [pod("app-1", 1)], [pod("app-9", 2)],
         [pod("app-1", 2, owner="uid-other")],
     ):  # fmt: skip
-        says(judge(guard, stuck(pods=pods), act), REFUSED, "no broken pod of revision app-2")
+        says(judge(guard, stuck(pods=pods), act), REFUSED, "no broken pod of another revision than app-1")
     says(judge(guard, stuck(unseen=(WORKLOAD_PODS,)), act), UNKNOWN, "could not be read")
 
 
-def test_pods_of_the_revision_that_is_still_wanted_would_come_back_as_they_are() -> None:
-    wanted = {"updateRevision": "app-2"}
+def test_after_two_bad_pushes_the_pod_of_the_first_one_holds_up_the_way_back() -> None:
+    kept = [of_number("StatefulSet", number, template(f"app:{number}")) for number in (1, 2, 3)]
+    before = Rollout(kind="StatefulSet", now=template("app:3"), kept=kept)
+    undo = undo_of(before, revision="1")
+    act = all_actions()["rollouts.delete_broken_pods"].plan(before.situation(expected=(undo,)), {})
+    assert [target.name for target in act.targets] == ["app-1"]
+    says(judge("broken_pods_hold_up_the_rollout", before, expected=(undo,)), ALLOWED, "app-1")
+    says(judge("rollout_is_complete_or_held_up", stuck(kept=kept), undo), ALLOWED, "waits for app-1")
+    says(judge("broken_pods_hold_up_the_rollout", stuck(kept=kept), act), ALLOWED, "app-1")
+
+
+def test_a_pod_that_would_come_back_as_it_is_holds_nothing_up() -> None:
     guard, act = "broken_pods_hold_up_the_rollout", deletion()
-    says(judge(guard, stuck(status=wanted), act), REFUSED, "still wants revision app-2")
+    renamed = stuck(
+        status={**ORDERED, "updateRevision": "app-9"}, pods=[pod("app-1", 9)]
+    )  # the same template, kept anew
+    says(judge(guard, renamed, act), REFUSED, "no broken pod")
+    parted = {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}}
+    says(judge(guard, stuck(spec=parted), act), REFUSED, "no broken pod")
+
+
+def test_pods_of_the_template_that_is_still_wanted_would_come_back_as_they_are() -> None:
+    guard, act = "broken_pods_hold_up_the_rollout", deletion()
+    says(judge(guard, stuck(now=template("app:2")), act), REFUSED, "does not have the template of app-1")
     unobserved = {**ORDERED, "observedGeneration": 1}
     says(judge(guard, stuck(status=unobserved), act), UNKNOWN, "has not looked at the newest spec")
 
@@ -187,13 +218,13 @@ def test_what_does_not_wait_for_broken_pods_needs_no_deletion(rollout: Rollout) 
     says(judge("broken_pods_hold_up_the_rollout", rollout), REFUSED, "replaces broken pods by itself")
 
 
-def test_while_planning_broken_pods_count_only_behind_an_undo_from_a_revision_that_is_kept() -> None:
+def test_while_planning_broken_pods_count_only_behind_an_undo_to_a_revision_that_is_kept() -> None:
     guard = "broken_pods_hold_up_the_rollout"
     before = Rollout(kind="StatefulSet", status={"updateRevision": "app-2"})
     says(judge(guard, before), REFUSED, "nothing in this plan")
     says(judge(guard, before, expected=(undo_of(before),)), ALLOWED, "app-1")
-    lost = Rollout(kind="StatefulSet", now=template("app:3"))
-    says(judge(guard, lost, expected=(undo_of(lost),)), REFUSED, "nothing in this plan")
+    lost = taken_back(undo_of(Rollout(kind="StatefulSet", now=template("app:3"))))
+    says(judge(guard, before, expected=(lost,)), REFUSED, "nothing in this plan")
 
 
 def test_only_pods_of_a_workload_that_wants_pods_are_made_again() -> None:
@@ -313,6 +344,6 @@ def test_an_undo_is_verified_when_it_is_complete_or_only_waits_for_broken_pods()
     says(judge(guard, Rollout(kind="StatefulSet"), act), REFUSED)
     says(judge(guard, stuck(status={**ORDERED, "observedGeneration": 1}), act), REFUSED, "has not looked")
     says(judge(guard, stuck(spec={"podManagementPolicy": "Parallel"}), act), REFUSED)
-    lost = undo_of(Rollout(kind="StatefulSet", now=template("app:3")))
-    says(judge(guard, stuck(), lost), REFUSED)
+    lost = taken_back(undo_of(Rollout(kind="StatefulSet", now=template("app:3"))))
+    says(judge(guard, stuck(now=template("app:3")), lost), REFUSED)
     says(judge(guard, stuck(unseen=(facts.STATEFUL_SET,)), act), UNKNOWN)

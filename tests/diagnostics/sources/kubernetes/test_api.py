@@ -144,3 +144,35 @@ async def test_inside_a_cluster_the_pods_own_account_is_used_or_its_fault_told(
 )
 def test_a_refusal_says_what_was_refused_and_the_next_move(status: int, says: str) -> None:
     assert says in refusal(KubernetesError(status, "pods is forbidden"), "list pods")
+
+
+GO = """Job.batch "x" is invalid: spec.template: Invalid value: core.PodTemplateSpec{Spec:core.PodSpec{Containers:[]core.\
+Container{core.Container{Args:[]string{"-phunter2"}, Env:[]core.EnvVar{core.EnvVar{Name:"A", Value:"hunter2"}}}}}}: field \
+is immutable"""
+
+
+@pytest.mark.parametrize("status", [403, 422])
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (GO, "field is immutable"),
+        ('spec: Invalid value: "{\\"args\\":[\\"hunter2\\"]}": no', "no"),
+        ('spec: Invalid value: []interface {}{map[string]interface {}{"a":"hunter2"}}: no', "no"),
+        ('webhook denied core.EnvVar{Name:"A", Value:"a\\"hunter2", ValueFrom:nil}', 'Name:"A"'),
+        ('webhook denied {"name":"A","value":"hunter2"}', '"name":"A"'),
+        ('webhook denied {"name":"A","value":"hunter2', '"name":"A"'),
+        ("webhook denied --password=hunter2", "--password"),
+    ],
+)
+def test_a_refusal_quotes_no_values_of_the_object(status: int, said: str, kept: str) -> None:
+    told = refusal(KubernetesError(status, said), "make the Job")
+    assert "hunter2" not in told
+    assert kept in told
+
+
+def test_a_refusal_keeps_a_name_that_is_not_valid_and_is_not_endless() -> None:
+    plain = 'metadata.labels: Invalid value: "My Name": must consist of letters'
+    assert plain in refusal(KubernetesError(422, plain), "make the Job")
+    told = refusal(KubernetesError(422, "x" * 5000), "make the Job")
+    assert len(told) < 600
+    assert "x… (HTTP 422)" in told

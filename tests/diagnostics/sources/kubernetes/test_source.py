@@ -16,7 +16,7 @@ from aiohttp import web
 from bot.sandbox.kubernetes.access import Rule
 from bot.sandbox.kubernetes.server import ApiServer
 from diagnostics.facts import NotSeen, Read, Snapshot
-from diagnostics.facts.holders import LEASES, NODES
+from diagnostics.facts.holders import LEASES
 from diagnostics.facts.kubernetes import (
     ATTACHMENTS,
     CLAIMS,
@@ -380,10 +380,10 @@ async def could_not_without_asking(source: KubernetesSource, kind: Resource[Any]
 
 
 async def test_what_nobody_configured_stays_unconfigured(tmp_path: Path) -> None:
-    none = {"pods": Listing(()), "volumeattachments": Listing(())}
+    none = {"nodes": Listing(()), "pods at the lockers' addresses": Listing(())}
     seen = about_pod(**none, **{"ceph.locks": NotSeen("no Ceph is configured", configured=False)})
     async with answering(body("{}"), tmp_path) as source:
-        assert not (await could_not_without_asking(source, NODES, seen)).configured
+        assert not (await could_not_without_asking(source, LEASES, seen)).configured
 
 
 # --- Through a whole look

@@ -14,13 +14,13 @@ from diagnostics.facts.holders import NODES
 from diagnostics.facts.kubernetes import Listing
 from diagnostics.facts.resources import DaemonSet, Job, Node, Pod, ReplicaSet, StatefulSet
 from diagnostics.facts.resources.disruption import Budget, LabelledPod, PlacedVolume
-from diagnostics.facts.resources.runs import CronJob, JobRun
+from diagnostics.facts.resources.runs import ORIGIN, CronJob, JobRun
 from diagnostics.facts.runs import CRON_JOBS, JOB_RUNS
 from diagnostics.facts.workloads import DAEMON_SETS, JOBS, STATEFUL_SETS
 from diagnostics.model import Scope, Subject
 from runbooks.actions import all_actions
 from runbooks.situation import Planned, Situation
-from runbooks.standing import STANDING, Standing, hold_key
+from runbooks.standing import STANDING, FencedByUs, Standing, hold_key
 
 NOW = datetime(2026, 3, 3, 3, 20, tzinfo=UTC)
 YEARS = NOW + timedelta(days=1800)
@@ -55,10 +55,14 @@ def pod(name: str, owner: str | None = "ReplicaSet", **changed: Any) -> Labelled
         **({"deletionTimestamp": NOW.isoformat()} if changed.get("going") else {}),
     }  # fmt: skip
     ready = {"type": "Ready", "status": "True" if changed.get("ready", True) else "False"}
+    ips: tuple[str, ...] = changed.get("ips", ())
     return msgspec.convert(
         {
             "metadata": meta, "spec": {"nodeName": changed.get("on", "node1"), "volumes": changed.get("volumes", [])},
-            "status": {"phase": changed.get("phase", "Running"), "conditions": [ready]},
+            "status": {
+                "phase": changed.get("phase", "Running"), "conditions": [ready],
+                "podIP": next(iter(ips), None), "podIPs": [{"ip": ip} for ip in ips],
+            },
         },
         LabelledPod,
     )  # fmt: skip
@@ -91,11 +95,12 @@ def run(name: str = "nightly-1", **changed: Any) -> JobRun:
         "creationTimestamp": changed.get("made", NOW - timedelta(hours=2)).isoformat() if changed.get("made", NOW) else None,
         "ownerReferences": [{"kind": owner, "name": "nightly", "uid": "uid-nightly", "controller": True}] if owner else [],
         **({"deletionTimestamp": NOW.isoformat()} if changed.get("going") else {}),
+        **({"annotations": {ORIGIN: changed["origin"]}} if "origin" in changed else {}),
     }  # fmt: skip
     ended = changed.get("ended", "Failed")
     conditions = [{"type": ended, "status": "True", "reason": "BackoffLimitExceeded"}] if ended else []
     spec = changed.get("spec", {"template": {"spec": {"containers": [{"name": "c", "env": [{"value": "hidden"}]}]}}})
-    status = {"conditions": conditions, "active": changed.get("active")}
+    status = {"conditions": conditions, "active": changed.get("active"), "terminating": changed.get("terminating")}
     return msgspec.json.decode(msgspec.json.encode({"metadata": meta, "spec": spec, "status": status}), type=JobRun)
 
 
@@ -121,6 +126,7 @@ class Scene:
     daemons: tuple[Daemon, ...] = (Daemon("mon.a", "10.0.1.1"),)
     fences: tuple[Fence, ...] = ()
     held: dict[Subject, str] = field(default_factory=dict)
+    fenced: tuple[FencedByUs, ...] = ()
     ceph: bool = True
     unseen: dict[Kind[Any], str] = field(default_factory=dict)
     subject: Subject = NODE
@@ -141,7 +147,9 @@ class Scene:
             STATEFUL_SETS: Listing((msgspec.convert(own, StatefulSet),)),
             DAEMON_SETS: Listing((msgspec.convert({**own, "spec": {}}, DaemonSet),)),
             JOBS: Listing((msgspec.convert(own, Job),)),
-            STANDING: Standing("nodes/drain", held={hold_key(node): who for node, who in self.held.items()}),
+            STANDING: Standing(
+                "nodes/drain", held={hold_key(node): who for node, who in self.held.items()}, fenced=self.fenced
+            ),
             NODE_OSDMAP: OsdMap("fsid", frozenset(), self.fences, self.daemons, ())
             if self.ceph else NotSeen("no Ceph is configured", configured=False),
         }  # fmt: skip
@@ -167,6 +175,7 @@ def _of(found: LabelledPod) -> Json:
         "uid": found.metadata.uid,
         "phase": found.status.phase,
         "labels": {},
+        "volumes": msgspec.to_builtins(found.spec.volumes or ()),
     }
 
 

@@ -1,5 +1,6 @@
 """Hand-made facts around a node that is given up or taken back, and one example of each act on it."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,10 @@ from diagnostics.facts.holders import BESIDE_POD
 from diagnostics.facts.kubernetes import Listing
 from diagnostics.facts.network_fences import NETWORK_FENCES, NetworkFence
 from diagnostics.facts.resources import Attachment, Claim, Node, Pod
-from diagnostics.model import Subject
+from diagnostics.model import Scope, Subject
 from runbooks.fencing import FENCE_LASTS
 from runbooks.model import Risk
+from runbooks.parameters import subject_of
 from runbooks.situation import Planned, Situation
 from runbooks.standing import STANDING, FencedByUs, Standing
 from tests.runbooks.hand_made import FSID, NOW, YEARS, Incident, csi, node, pod, volume
@@ -63,7 +65,7 @@ def dead(**how: Any) -> Situation:
     read: dict[Kind[Any], Any] = {
         k8s.PODS: Listing(tuple(named)), k8s.CLAIMS: Listing(tuple(claims)), BESIDE_POD: Listing(tuple(pods)), **facts,
     }  # fmt: skip
-    snapshot = incident.snapshot()
+    snapshot = replace(incident.snapshot(), scope=Scope("here", subject=subject_of(params)))
     for kind, fact in read.items():
         if kind not in incident.unseen:
             snapshot = snapshot.with_fact(kind, fact)
