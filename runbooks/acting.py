@@ -28,7 +28,8 @@ from runbooks.situation import Planned, Situation
 from runbooks.standing import STANDING
 from runbooks.verifying import BETWEEN_LOOKS, LOOKS, POLL, Pass, Stop
 
-PASSES = frozenset({"outside_change_freeze", "within_blast_radius", "not_already_running"})
+_LIMIT = "within_blast_radius"
+PASSES = frozenset({"outside_change_freeze", _LIMIT, "not_already_running"})
 """The guards whose refusal passes by itself: a freeze, a limit, another execution."""
 UNDONE = ".undo"
 """What the journal's name of a step that was taken back ends in."""
@@ -154,7 +155,7 @@ class Acting(Pass):
         assert act is not None, "what is done has been judged"
         self.still_ours()
         seen = [{"guard": guard, "answer": r.answer, "reasons": list(r.reasons)} for guard, r in rulings]
-        still = partial(self._still_allowed, situation)
+        still = partial(self._still_allowed, situation, PASSES & {guard for guard, _ in rulings})
         entry = await asyncio.to_thread(self.store.intend, self.lease, name, act, seen, still)
         try:
             await self._apply(act, hands, timeout)
@@ -171,7 +172,7 @@ class Acting(Pass):
         self.done.append(act)
         return entry
 
-    def _still_allowed(self, situation: Situation, connection: Connection) -> None:
+    def _still_allowed(self, situation: Situation, guards: frozenset[str], connection: Connection) -> None:
         """Judge within the intent's transaction what other people and executions may have changed a moment ago.
 
         Raises:
@@ -179,7 +180,7 @@ class Acting(Pass):
         """
         snapshot = situation.snapshot.with_fact(STANDING, self.standing(connection))
         now = replace(situation, snapshot=snapshot)
-        self._allowed(judge_all([GuardCall(name=name) for name in sorted(PASSES)], now))
+        self._allowed(judge_all([GuardCall(name=name) for name in sorted(guards)], now))
 
     async def _apply(self, act: Planned, hands: Hands, timeout: timedelta) -> None:
         """Do it, for as long as the lease is kept: after that another process may be at it.
@@ -252,7 +253,9 @@ class Acting(Pass):
             return f"taken back: {undoing.says}"
         async with self.world.hands(self.plan.requester) as hands:
             situation = await self.situation(undoing, await hands.admission(undoing))
-            rulings = judge_all(judging.guards_of(undoing.action), situation)
+            # A limit keeps things from running away; it must not keep them half done.
+            guards = [call for call in judging.guards_of(undoing.action) if call.name != _LIMIT]
+            rulings = judge_all(guards, situation)
             self.in_time()
             self._allowed(rulings)
             entry = await self._do(name, situation, rulings, hands, step.timeout)

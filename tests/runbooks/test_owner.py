@@ -68,7 +68,11 @@ def test_a_name_from_before_boots_were_in_it_is_left_to_the_lease() -> None:
     assert not has_died(f"{host}:{namespace}:4194999:1")
 
 
-@pytest.mark.parametrize("name", ["engine", "", "::::", named(pid="x"), named(pid="9" * 30)])
+@pytest.mark.parametrize(
+    "name",
+    ["engine", "", "::::", named(pid="x"), named(pid="9" * 30)],
+    ids=["word", "empty", "parts", "letter", "huge"],
+)
 def test_what_is_no_name_of_a_process_is_left_to_the_lease(name: str) -> None:
     assert not has_died(name)
 
