@@ -272,15 +272,23 @@ def _rerun_job(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": SPACE},
         "spec": {"backoffLimit": 0, "template": template},
     })  # fmt: skip
-    failed = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    until("the Job to have its pod", lambda: _pods_of_job(stage, name), timeout=30, every=0.05)
+    [pod] = _pods_of_job(stage, name)
+    stage.kubernetes.patch("Pod", pod["metadata"]["name"], {"status": {"phase": "Failed"}}, SPACE, subresource="status")
     until(
-        "the Job to be begun",
-        lambda: stage.kubernetes.get("Job", name, SPACE)["status"].get("active"),
-        timeout=30, every=0.05,
-    )  # fmt: skip
-    stage.kubernetes.patch("Job", name, {"status": {"conditions": [failed]}}, SPACE, subresource="status")
+        "the Job to have failed", lambda: _has_failed(stage.kubernetes.get("Job", name, SPACE)), timeout=30, every=0.05
+    )
     made = f"{SPACE}/{name}-rerun-{job['metadata']['uid'][:8]}"
     return {"job": f"{SPACE}/{name}"}, [f"create jobs {made}"]
+
+
+def _pods_of_job(stage: CrashStage, name: str) -> list[Any]:
+    return stage.kubernetes.items("Pod", SPACE, labels=f"job-name={name}")
+
+
+def _has_failed(job: Any) -> bool:
+    ended = [each["type"] for each in job["status"].get("conditions") or ()]
+    return "Failed" in ended and not job["status"].get("active")
 
 
 def _force_delete_pod(stage: CrashStage, _: Store) -> tuple[Params, list[str]]:

@@ -51,8 +51,8 @@ SERVER: tuple[What, ...] = ("looks", "an act is not done", "the answer to an act
 NO_DATABASE = "The state database cannot be written: connection refused; check its server and rights."
 NO_SERVER = "The Kubernetes API did not answer."
 MAY_GO_ON = (State.APPROVED, State.IN_DOUBT)
-MOST_LOOKS = 6  # a wait looks over and over, and each time it is the same
-EVERY_ANSWER = 3  # an answer that is lost leaves almost what the next write does that is not done
+MOST_LOOKS = 4  # a wait looks over and over, and each time it is the same
+EVERY_ANSWER = 5  # an answer that is lost leaves almost what the next write does that is not done
 
 
 @dataclass
