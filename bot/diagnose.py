@@ -188,7 +188,12 @@ def _answer(report: Report, subject: Subject, settings: Settings) -> Answer:
     beside = [(check, f) for check, f in every if f not in [one for _, one in found] and _is_on_the_way(f, best, pod)]
     books = library(settings)
     # What answers another finding on the way is filled from the whole of it: the pod that waits is not on a lock's chain.
-    whole = [(check, msgspec.structs.replace(f, chain=(*f.chain, *best.chain))) for check, f in beside]
+    # What only let it come to this is told, and mended afterwards: it is no answer to why this is stuck.
+    links = {link.subject for link in best.chain}
+    whole = [
+        (check, msgspec.structs.replace(f, chain=(*f.chain, *best.chain)))
+        for check, f in beside if f.subject in links or (f.root is not None and f.root == best.root)
+    ]  # fmt: skip
     made = [offer for check, finding in (*found, *whole) for offer in offers(check, finding, books)]
     return Answer(
         Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at,

@@ -139,8 +139,7 @@ class Story:
 
     async def _clicks(self, person: Person, message: Message, button: Button) -> None:
         self._talk.clicked(person, button.label)
-        beside = "ceph/stale_rbd_lock" if button is Button.PLAN_FIX else ""  # of several runbooks that answer it
-        reply = await person.clicks(message, button.label, beside=beside)
+        reply = await person.clicks(message, button.label)
         if reply.error:
             raise WentWrong(f"the click on {button.label} was not taken: {reply.error}")
 

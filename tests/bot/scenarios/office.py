@@ -18,7 +18,6 @@ from bot.wiring import Target
 from runbooks.store import Execution
 
 PATIENCE = 20.0
-FIX = "ceph/stale_rbd_lock"  # of several runbooks that answer the incident, the one that scenarios ask for
 WHY = f"/unstick why pod/{STUCK_POD} -n {NAMESPACE}"
 
 
@@ -47,7 +46,7 @@ class Office:
 
     async def planned(self) -> Message:
         """The plan that alice is shown."""
-        await self.alice.clicks(await self.incident(), "Plan fix", beside=FIX)
+        await self.alice.clicks(await self.incident(), "Plan fix")
         return await self.offered("Request approval")
 
     async def requested(self) -> Message:

@@ -17,7 +17,7 @@ from bot.settings import PersonSettings
 from bot.slack.manifest import CALLS
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK
 from runbooks.store import State as ExecutionState
-from tests.bot.scenarios.office import FIX, PATIENCE, WHY, Office, serving
+from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import can_be_shown, on_record, quiet, refused, shown_to_all, told, untouched
 
 
@@ -251,7 +251,7 @@ async def test_after_a_restart_it_is_the_same_incident_in_the_same_message(
         await quiet(office)
         assert "stale; no watcher" in now(office, incident).visible
         assert _id(shown_to_all(office)[-1]) == _id(incident)
-        await office.alice.clicks(incident, "Plan fix", beside=FIX)
+        await office.alice.clicks(incident, "Plan fix")
         assert (await office.offered("Request approval")).thread_ts == incident.ts
 
 

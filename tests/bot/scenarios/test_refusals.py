@@ -21,7 +21,7 @@ from bot.wiring import person as person_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState
-from tests.bot.scenarios.office import FIX, PATIENCE, WHY, Office, serving
+from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import (
     IMAGE,
     can_be_shown,
@@ -97,7 +97,7 @@ async def test_who_may_not_approve_is_told_all_the_reasons_and_others_still_can(
 
 
 async def test_a_viewer_may_plan_but_not_request(office: Office) -> None:
-    await office.carol.clicks(await office.incident(), "Plan fix", beside=FIX)
+    await office.carol.clicks(await office.incident(), "Plan fix")
     plan = await office.offered("Request approval")
     await refuses(office, office.carol, plan, "Request approval", "does not have the role responder")
     assert executions(office) == []
@@ -150,14 +150,14 @@ async def test_who_is_unknown_is_refused_everything_where_unknown_people_are_nob
         await refuses(office, dave, incident, "Why?", unknown)
         await refuses(office, dave, incident, "Show evidence", unknown)
         assert now(office, incident).visible == shown, "whoever is refused changes nothing of what others see"
-        await dave.clicks(incident, "Plan fix", beside=FIX)
+        await dave.clicks(incident, "Plan fix")
         await quiet(office)
         assert unknown in shown_to_all(office)[-1].visible
         (locker,) = lockers(office)
         await dave.types(office.channel, f"/unstick run ceph/stale_rbd_lock image={IMAGE} locker={locker} node=node1")
         await quiet(office)
         assert "Refused: nothing is planned" in shown_to_all(office)[-1].visible
-        await office.alice.clicks(incident, "Plan fix", beside=FIX)
+        await office.alice.clicks(incident, "Plan fix")
         plan = await office.offered("Request approval")
         await refuses(office, dave, plan, "Request approval", "does not have the role responder", "is not known here")
         await office.alice.clicks(plan, "Request approval")
@@ -281,7 +281,7 @@ async def test_an_approval_that_is_sent_twice_runs_once_and_is_nothing_after_the
 async def test_a_second_plan_of_the_same_fix_is_refused_while_the_first_is_open(office: Office) -> None:
     incident = await office.incident()
     for _ in range(2):
-        await office.alice.clicks(incident, "Plan fix", beside=FIX)
+        await office.alice.clicks(incident, "Plan fix")
     await quiet(office)
     first, second = (m for m in shown_to_all(office) if "Request approval" in m.buttons)
     await office.alice.clicks(first, "Request approval")
@@ -295,7 +295,7 @@ async def test_a_second_plan_of_the_same_fix_is_refused_while_the_first_is_open(
         await office.alice.clicks(incident, "Why?")
         await quiet(office)
         await office.sandbox.sleep(35)
-    await office.alice.clicks(incident, "Plan fix", beside=FIX)
+    await office.alice.clicks(incident, "Plan fix")
     await quiet(office)
     await office.alice.clicks(shown_to_all(office)[-1], "Request approval")
     await quiet(office)

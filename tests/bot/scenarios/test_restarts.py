@@ -18,7 +18,7 @@ from bot.slack.jobs import AnyJob
 from bot.slack.words import CONFIRM_BLOCK
 from runbooks import engine as engines
 from tests.bot.scenarios.hands import ACTS, Gate, Hand, until
-from tests.bot.scenarios.office import FIX, PATIENCE, WHY, Office, serving
+from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 
 Serve = Callable[[Hand], Any]
 
@@ -69,7 +69,7 @@ async def asked(office: Office) -> None:
 
 
 async def plan_clicked(office: Office) -> None:
-    await office.alice.clicks(await office.alice.sees(office.channel, "[Plan fix]", PATIENCE), "Plan fix", beside=FIX)
+    await office.alice.clicks(await office.alice.sees(office.channel, "[Plan fix]", PATIENCE), "Plan fix")
 
 
 async def request_clicked(office: Office) -> None:
