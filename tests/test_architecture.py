@@ -212,7 +212,7 @@ def test_the_actions_themselves_would_be_seen() -> None:
     seen = {name for name, tree in TREES.items() if name.startswith("runbooks/actions/") and list(writes(tree))}
     assert seen >= {
         "runbooks/actions/kubernetes_api.py", "runbooks/actions/ceph/break_lock.py", "runbooks/actions/ceph/fence.py",
-        "runbooks/actions/kubernetes/cordon.py", "runbooks/actions/kubernetes/delete_pod.py",
+        "runbooks/actions/switches.py", "runbooks/actions/kubernetes/delete_pod.py",
         "runbooks/actions/kubernetes/force_delete_pod.py",
     }  # fmt: skip
 

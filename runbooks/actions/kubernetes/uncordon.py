@@ -5,8 +5,9 @@ from typing import Any
 
 from diagnostics.facts import Read
 from diagnostics.facts.holders import NODES
-from runbooks.actions import Action, Clients, Undo, Write
-from runbooks.actions.outcomes import SETTLES, telling_outcome
+from runbooks.actions import Action, Write
+from runbooks.actions.outcomes import SETTLES
+from runbooks.actions.switches import CORDON, UNCORDON
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
 
@@ -20,25 +21,7 @@ def plan(situation: Situation, arguments: Mapping[str, Any]) -> Planned:
     node = situation.node()
     if node is None:
         raise CannotPlan(f"there is no node {arguments.get('node')}")
-    return Planned(
-        action="kubernetes.uncordon",
-        says=f"uncordon node {node.metadata.name}",
-        targets=(node.subject,),
-        effect={"unschedulable": None},
-        risk=Risk.LOW,
-    )
-
-
-async def dry_run(planned: Planned, clients: Clients) -> None:
-    """Ask the server whether it would accept the patch."""
-    with telling_outcome("uncordon the node", dry=True):
-        await clients.api().patch(planned.targets[0], {"spec": planned.effect}, dry_run=True)
-
-
-async def apply(planned: Planned, clients: Clients) -> None:
-    """Mark the node schedulable."""
-    with telling_outcome("uncordon the node"):
-        await clients.api().patch(planned.targets[0], {"spec": planned.effect}, dry_run=False)
+    return UNCORDON.plan(node.subject)
 
 
 def done(planned: Planned, situation: Situation) -> bool | None:
@@ -50,22 +33,17 @@ def done(planned: Planned, situation: Situation) -> bool | None:
     return any(n.metadata.uid == uid and not n.spec.unschedulable for n in nodes.full)
 
 
-def _cordon(planned: Planned) -> Planned:
-    node = planned.targets[0]
-    return Planned("kubernetes.cordon", f"cordon node {node.name}", (node,), {"unschedulable": True}, Risk.LOW)
-
-
 ACTION = Action(
     risk=Risk.LOW,
     parameters={"node": "node"},
     required=frozenset({"node"}),
-    undo=Undo("kubernetes.cordon", _cordon),
+    undo=CORDON.as_undo(),
     reads=(Read(NODES),),
     writes=(Write("", "nodes", "patch", "Node"),),
     guards=("object_unchanged", "node_is_back", "ceph_serves_node"),
     plan=plan,
-    apply=apply,
+    apply=UNCORDON.apply,
     done=done,
     settles=SETTLES,
-    dry_run=dry_run,
+    dry_run=UNCORDON.dry_run,
 )
