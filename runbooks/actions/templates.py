@@ -12,9 +12,15 @@ from diagnostics.facts.rollouts import sha256
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.kubernetes.api import KubernetesError, refusal
+from runbooks.actions import ActFailed, Write
 from runbooks.actions.kubernetes_api import WritingApi
 
 TEMPLATE = "/spec/template"
+WORKLOAD_WRITES = tuple(
+    Write("apps", f"{kind.lower()}s", verb, kind)
+    for kind in ("Deployment", "StatefulSet", "DaemonSet") for verb in ("get", "patch")
+)  # fmt: skip
+"""What reading and patching a workload of any of these kinds takes."""
 Operations = Sequence[Mapping[str, Any]]
 
 
@@ -25,8 +31,6 @@ async def read_first(api: WritingApi, target: Subject, *, dry: bool) -> dict[str
         ActFailed: it could not be read; nothing was changed.
         CouldNotLook: no answer came, to what was only a dry run.
     """
-    from runbooks.actions import ActFailed
-
     try:
         return await api.read(target)
     except KubernetesError as error:
@@ -43,8 +47,6 @@ def is_there(found: Mapping[str, Any], effect: Mapping[str, Any]) -> bool:
     Raises:
         ActFailed: it has neither.
     """
-    from runbooks.actions import ActFailed
-
     now = sha256(found["spec"]["template"])
     if now == effect["to"]["template"]:
         return True

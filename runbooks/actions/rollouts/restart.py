@@ -11,9 +11,9 @@ from typing import Any
 from diagnostics.facts.resources.rollouts import Template
 from diagnostics.facts.rollouts import bare, sha256
 from runbooks import rollouts
-from runbooks.actions import Action, Clients, Write
+from runbooks.actions import Action, Clients
 from runbooks.actions.outcomes import SETTLES, telling_outcome
-from runbooks.actions.templates import TEMPLATE, annotate, is_there, read_first, tested
+from runbooks.actions.templates import TEMPLATE, WORKLOAD_WRITES, annotate, is_there, read_first, tested
 from runbooks.guards.rollouts import WORKLOAD_READS
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -92,12 +92,7 @@ ACTION = Action(
     undo="pods that were replaced do not come back; the new ones are made from the same template",
     reads=WORKLOAD_READS,
     writes=(
-        Write("apps", "deployments", "get", "Deployment"),
-        Write("apps", "deployments", "patch", "Deployment"),
-        Write("apps", "statefulsets", "get", "StatefulSet"),
-        Write("apps", "statefulsets", "patch", "StatefulSet"),
-        Write("apps", "daemonsets", "get", "DaemonSet"),
-        Write("apps", "daemonsets", "patch", "DaemonSet"),
+        *WORKLOAD_WRITES,
     ),
     guards=(
         "object_unchanged", "no_newer_rollout", "rollout_is_not_paused", "replaces_its_pods", "no_operator_owns_it",

@@ -15,7 +15,7 @@ from diagnostics.sources.kubernetes.api import KubernetesError, refusal
 from runbooks import rollouts, template_diff
 from runbooks.actions import ActFailed, Action, ActStopped, Clients, Undo, Write
 from runbooks.actions.outcomes import SETTLES, refused, telling_outcome
-from runbooks.actions.templates import TEMPLATE, annotate, is_there, read_first, tested
+from runbooks.actions.templates import TEMPLATE, WORKLOAD_WRITES, annotate, is_there, read_first, tested
 from runbooks.guards.rollouts import REVISION_READS
 from runbooks.model import Risk
 from runbooks.situation import CannotPlan, Planned, Situation
@@ -147,12 +147,7 @@ ACTION = Action(
     undo=Undo(rollouts.UNDO, _back),
     reads=REVISION_READS,
     writes=(
-        Write("apps", "deployments", "get", "Deployment"),
-        Write("apps", "deployments", "patch", "Deployment"),
-        Write("apps", "statefulsets", "get", "StatefulSet"),
-        Write("apps", "statefulsets", "patch", "StatefulSet"),
-        Write("apps", "daemonsets", "get", "DaemonSet"),
-        Write("apps", "daemonsets", "patch", "DaemonSet"),
+        *WORKLOAD_WRITES,
         Write("apps", "replicasets", "get", "ReplicaSet"),
         Write("apps", "controllerrevisions", "get", "ControllerRevision"),
         Write("apps", "controllerrevisions", "patch", "ControllerRevision"),
