@@ -13,9 +13,8 @@ from diagnostics.sources.ceph.rados import RadosError
 from diagnostics.sources.kubernetes.api import KubernetesError
 from runbooks import acting
 from runbooks import engine as engines
-from runbooks.actions import ActFailed, ActStopped, Clients, OutcomeUnknown
+from runbooks.actions import ActFailed, ActStopped, Clients, OutcomeUnknown, switches
 from runbooks.actions.ceph import fence
-from runbooks.actions.kubernetes import cordon
 from runbooks.actions.outcomes import telling_outcome
 from runbooks.approval import Person
 from runbooks.database import StoreError
@@ -70,7 +69,7 @@ async def test_a_time_out_on_the_servers_side_is_no_refusal(status: int, message
 
     api: Any = Api()
     with pytest.raises(OutcomeUnknown):
-        await cordon.apply(CORDON, Clients(api, None))
+        await switches.CORDON.apply(CORDON, Clients(api, None))
 
 
 async def test_what_landed_though_the_server_timed_out_is_in_doubt_and_not_called_failed(
