@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
+from apscheduler.triggers.base import BaseTrigger  # type: ignore[import-untyped]
+from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
 
 from bot.crontab import trigger
 from bot.settings import ScheduleSettings, Settings, SettingsError
@@ -26,6 +28,8 @@ Fire = Callable[[str, ScheduleSettings], Awaitable[None]]
 _log = logging.getLogger("unstick.schedule")
 # Longer than any change of a clock: asked in the hour that spring skips, the library overlooks what falls into it.
 _BACK = timedelta(hours=3)
+# What an interval is counted from, in every replica and after every restart.
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check(settings: Settings) -> None:
@@ -35,9 +39,9 @@ def check(settings: Settings) -> None:
         SettingsError: one has no channel, no such cluster or check, or a cron or time zone that means nothing.
     """
     for name, words in settings.schedules.items():
-        trigger(f"schedules.{name}", words.cron, words.timezone)
-        channel_of(name, words, settings)
+        _trigger(name, words)
         _see_cluster(name, words, settings)
+        channel_of(name, words, settings)
         try:
             chosen(words.areas, words.checks)
         except KeyError as unknown:
@@ -61,9 +65,9 @@ def channel_of(name: str, words: ScheduleSettings, settings: Settings) -> str:
     Raises:
         SettingsError: there is none.
     """
-    channel = words.channel or settings.slack.channel
+    channel = words.channel or settings.channel_of(settings.cluster(words.cluster)[0])
     if channel is None:
-        raise SettingsError(f"schedules.{name} has no channel: name one there or as slack.channel.")
+        raise SettingsError(f"schedules.{name} has no channel: name one there, at its cluster, or as slack.channel.")
     return channel
 
 
@@ -76,13 +80,20 @@ def _see_cluster(name: str, words: ScheduleSettings, settings: Settings) -> None
         raise SettingsError(f"schedules.{name} looks at no cluster: name one of {known} there or as default_cluster.")
 
 
+def _trigger(name: str, words: ScheduleSettings) -> BaseTrigger:
+    if words.cron is not None:
+        return trigger(f"schedules.{name}", words.cron, words.timezone)
+    assert words.every is not None, "the settings see to it that there is one of both"
+    return IntervalTrigger(seconds=int(words.every.total_seconds()), start_date=_BEGINNING, timezone=UTC)
+
+
 class _Planned:
     """One schedule, and when it fires."""
 
     def __init__(self, name: str, words: ScheduleSettings) -> None:
         self.words = words
-        self.trigger = trigger(f"schedules.{name}", words.cron, words.timezone)
-        self._each_hour = words.cron.split()[1].startswith("*")
+        self.trigger = _trigger(name, words)
+        self._each_hour = words.cron is None or words.cron.split()[1].startswith("*")
 
     def times(self, begin: datetime) -> Iterator[datetime]:
         """When it fires, from `begin` on; of an hour that a clock goes through twice, once where hours are named."""

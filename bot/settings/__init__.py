@@ -6,187 +6,53 @@ how much, and when not, is read anew while the bot serves (`bot.rereading`); all
 """
 
 import os
-import re
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from runbooks.model import duration
+from bot.settings.clusters import CephSettings, ClusterSettings, KubernetesSettings
+from bot.settings.people import (
+    LIMITS,
+    ChangeFreezeSettings,
+    GrantSettings,
+    GroupSettings,
+    LimitSettings,
+    PersonSettings,
+    Role,
+)
+from bot.settings.slack import (
+    HttpSettings,
+    LeaderSettings,
+    ScheduleSettings,
+    SlackSettings,
+    WatchSettings,
+)
+from bot.settings.words import PERSON, GroupId, Words
 
-Role = Literal["viewer", "responder", "approver", "admin"]
+__all__ = [
+    "CephSettings", "ChangeFreezeSettings", "ClusterSettings", "GrantSettings", "GroupSettings", "HttpSettings",
+    "KubernetesSettings", "LeaderSettings", "LimitSettings", "PersonSettings", "Role", "ScheduleSettings", "Settings",
+    "SettingsError", "SlackSettings", "WatchSettings", "ceph_conf", "file_of", "load", "state_folder",
+]  # fmt: skip
 CEPH_CONF = Path("/etc/ceph/ceph.conf")
 _WORDS = {
     "extra_forbidden": "there is no such setting; docs/reference.md has them all",
     "too_short": "name at least one",
     "missing": "it is missing",
 }
-# https://docs.slack.dev/reference/objects/user-object and conversation-object: ids are upper case, names are not.
-_PERSON = re.compile(r"[UW][A-Z0-9]{2,}|cli:\S+")
-_CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,}")
 
 
 class SettingsError(Exception):
     """The configuration cannot be used: one sentence a mistake, each with the place."""
 
 
-class _Words(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class KubernetesSettings(_Words):
-    """How to reach a cluster's API server, for reading and (where it differs) for writing."""
-
-    kubeconfig: str | None = None
-    """The kubeconfig to read with; without one, as kubectl finds it, else the pod's own account."""
-    context: str | None = None
-    """The context to read with; without one, the kubeconfig's current one."""
-    remediate_kubeconfig: str | None = None
-    """The kubeconfig to write with; without it and `remediate_context`, the identity that reads writes too."""
-    remediate_context: str | None = None
-    """The context to write with."""
-    impersonate: str | None = None
-    """The user that each act is done as, so that the cluster's own RBAC and audit see the person who asked: a text with
-    `{id}` (as `cli:alice`) or `{login}` (as `alice`), such as `{login}@example.com`; `kubernetes_user` of a person comes
-    first. Without it the writing identity acts as itself."""
-
-
-class CephSettings(_Words):
-    """How to reach a Ceph cluster. `remediate_user` may fence and break locks; `user` should not be able to."""
-
-    conf: str
-    """The ceph.conf; its `keyring` line names the key."""
-    user: str = "client.admin"
-    """The cephx user to read with."""
-    remediate_conf: str | None = None
-    """The ceph.conf to fence and break locks with; without one, `conf`."""
-    remediate_user: str | None = None
-    """The cephx user to fence and break locks with; without one, `user`."""
-    pools: tuple[str, ...] = ()
-    """The pools that a scan walks; none named: all."""
-
-
-class ClusterSettings(_Words):
-    """One Kubernetes cluster and the Ceph cluster that its volumes lie in."""
-
-    kubernetes: KubernetesSettings | None = KubernetesSettings()
-    """How to reach its Kubernetes; `null` for a Ceph without one."""
-    ceph: CephSettings | None = None
-    """How to reach its Ceph; without it, CEPH_CONF, else /etc/ceph/ceph.conf where that is there."""
-
-
-class PersonSettings(_Words):
-    """What a person may do, and in which namespaces (none named: in all)."""
-
-    roles: tuple[Role, ...]
-    """viewer looks, responder asks and runs what is low, approver approves, admin sets policy."""
-    also: tuple[str, ...] = ()
-    """Other ids of the same person, as `cli:alice` of a Slack user: nobody approves their own request elsewhere."""
-    namespaces: tuple[str, ...] = ()
-    """Where the roles hold; none named: everywhere."""
-    kubernetes_user: str | None = None
-    """The user to impersonate for this person, where a cluster impersonates at all."""
-
-
-class SlackSettings(_Words):
-    """Where in Slack. The tokens are secrets and come from the environment: SLACK_BOT_TOKEN and SLACK_APP_TOKEN."""
-
-    channel: str | None = None
-    """The id of the channel for scheduled reports that name none of their own, as C024BE7LR."""
-    api_url: str = "https://slack.com/api/"
-    """Where Slack's Web API is; another one for a proxy or a stand-in."""
-
-    @field_validator("channel")
-    @classmethod
-    def _channel_is_an_id(cls, channel: str | None) -> str | None:
-        return _channel_id(channel)
-
-    @field_validator("api_url")
-    @classmethod
-    def _api_url_is_of_the_web(cls, url: str) -> str:
-        if not re.match(r"https?://[^/\s]+", url):
-            raise ValueError("it is no address on the web: write it as https://slack.com/api/, or leave it out")
-        return url
-
-
-class ScheduleSettings(_Words):
-    """A health report that is made and posted by itself."""
-
-    cron: str
-    """When, as in a crontab: minute, hour, day of the month, month, day of the week."""
-    timezone: str = "UTC"
-    """The time zone of `cron`, as Europe/Berlin."""
-    channel: str | None = None
-    """The channel to post it in; without one, `slack.channel`."""
-    cluster: str | None = None
-    """The cluster to look at; without one, the default one."""
-    namespaces: tuple[str, ...] = ()
-    """The namespaces to look at; none named: all."""
-    areas: tuple[str, ...] = ()
-    """The areas of checks to run; neither these nor `checks` named: all."""
-    checks: tuple[str, ...] = ()
-    """Single checks to run."""
-
-    @field_validator("channel")
-    @classmethod
-    def _channel_is_an_id(cls, channel: str | None) -> str | None:
-        return _channel_id(channel)
-
-
-def _channel_id(channel: str | None) -> str | None:
-    if channel is not None and not _CHANNEL.fullmatch(channel):
-        raise ValueError(
-            "it is no channel's id, such as C024BE7LR: in Slack, open the channel's details; the id is at their end"
-        )
-    return channel
-
-
-def _length(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
-
-
-Length = Annotated[timedelta, BeforeValidator(_length)]
-
-
-class LimitSettings(_Words):
-    """At most so many acts within a time, so that nothing runs away."""
-
-    per: Literal["cluster", "namespace", "node", "runbook"]
-    """What the acts are counted for: the whole cluster, each namespace, each node, or each runbook."""
-    acts: int = Field(ge=1)
-    """How many acts may be begun."""
-    within: Length
-    """Within which time, as 30m or 1h."""
-
-
-class ChangeFreezeSettings(_Words):
-    """A time in which nothing new is begun, such as a weekend. What has begun to act is finished."""
-
-    cron: str
-    """When it begins, as in a crontab."""
-    lasts: Length
-    """How long it holds, as 62h."""
-    timezone: str = "UTC"
-    """The time zone of `cron`."""
-    exempt: tuple[str, ...] = ()
-    """The ids of runbooks that may be run all the same."""
-
-
-_LIMITS = (
-    LimitSettings(per="cluster", acts=300, within=timedelta(hours=1)),
-    LimitSettings(per="runbook", acts=200, within=timedelta(hours=1)),
-    LimitSettings(per="namespace", acts=150, within=timedelta(hours=1)),
-    LimitSettings(per="node", acts=100, within=timedelta(hours=1)),
-)
-
-
-class Settings(_Words):
+class Settings(Words):
     """The whole configuration.
 
-    While `unstick serve` runs, `people`, `unknown_people`, `critical_quorum`, `limits` and `change_freezes` hold as the
-    file says now, from the next decision on; all else takes a restart.
+    While `unstick serve` runs, `people`, `groups`, `unknown_people`, `critical_quorum`, `limits` and `change_freezes`
+    hold as the file says now, from the next decision on; all else takes a restart.
     """
 
     clusters: dict[str, ClusterSettings] = Field(default_factory=lambda: {"default": ClusterSettings()}, min_length=1)
@@ -195,6 +61,8 @@ class Settings(_Words):
     """The cluster that is meant where none is named; a single one always is."""
     people: dict[str, PersonSettings] = Field(default_factory=dict)
     """Who may do what, by id: a Slack user's, as U024BE7LH, or `cli:` and a login."""
+    groups: dict[GroupId, GroupSettings] = Field(default_factory=dict)
+    """Who may do what, by the id of a Slack user group; whoever is named under `people` has only what stands there."""
     unknown_people: Literal["viewer", "nobody"] = "viewer"
     """What all others may do: look, or nothing."""
     state: str | None = None
@@ -202,7 +70,7 @@ class Settings(_Words):
     without one, $XDG_STATE_HOME/unstick/state.db."""
     critical_quorum: int = Field(default=1, ge=1, le=10)
     """How many approvers a critical plan needs, none of them its requester."""
-    limits: tuple[LimitSettings, ...] = _LIMITS
+    limits: tuple[LimitSettings, ...] = LIMITS
     """How much may be done at most; what is named here takes the place of all defaults."""
     change_freezes: dict[str, ChangeFreezeSettings] = Field(default_factory=dict)
     """When nothing new is begun, by name."""
@@ -213,6 +81,12 @@ class Settings(_Words):
     without one, the newest release."""
     slack: SlackSettings = SlackSettings()
     """Where in Slack `unstick serve` works."""
+    http: HttpSettings = HttpSettings()
+    """The bot's own HTTP server."""
+    watch: WatchSettings = WatchSettings()
+    """What opens incidents by itself."""
+    leader: LeaderSettings = LeaderSettings()
+    """How several replicas agree; one replica on SQLite needs no Lease."""
     schedules: dict[str, ScheduleSettings] = Field(default_factory=dict)
     """Health reports by name."""
 
@@ -234,7 +108,7 @@ class Settings(_Words):
     def _each_id_can_be_somebodys(self) -> "Settings":
         """A name or an address would never match whoever clicks, and that person would have no role, silently."""
         ids = [*self.people, *(other for words in self.people.values() for other in words.also)]
-        if wrong := [each for each in ids if not _PERSON.fullmatch(each)]:
+        if wrong := [each for each in ids if not PERSON.fullmatch(each)]:
             raise ValueError(
                 f"people: {', '.join(map(repr, wrong))} is no id: write a Slack user's, such as U024BE7LH (in the profile: "
                 "Copy member ID), or `cli:` and a login"
@@ -248,6 +122,22 @@ class Settings(_Words):
         if twice := sorted({each for each in ids if ids.count(each) > 1}):
             raise ValueError(f"people: {', '.join(twice)} stands there more than once; name each id once")
         return self
+
+    @model_validator(mode="after")
+    def _each_channel_means_one_cluster(self) -> "Settings":
+        named = [each for words in self.clusters.values() for each in {words.channel, *words.channels} if each]
+        if twice := sorted({each for each in named if named.count(each) > 1}):
+            raise ValueError(f"clusters: {', '.join(twice)} belongs to more than one of them; name each channel once")
+        return self
+
+    def of_channel(self, channel: str) -> str | None:
+        """The cluster that is meant in a channel where none is named; None: the default one."""
+        owners = (n for n, words in self.clusters.items() if channel == words.channel or channel in words.channels)
+        return next(owners, None)
+
+    def channel_of(self, cluster: str) -> str | None:
+        """The channel in which a cluster's incidents are told."""
+        return self.clusters[cluster].channel or self.slack.channel
 
     @property
     def state_url(self) -> str:
