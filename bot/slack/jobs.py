@@ -126,9 +126,50 @@ class GoOn(Job, frozen=True, tag="go_on"):
 
 
 class MakeReport(Job, frozen=True, tag="report"):
-    """Make a scheduled report. Nobody asks for it."""
+    """Make a scheduled report, of the firing at `fires` (RFC 3339). Nobody asks for it."""
 
     schedule: str
+    fires: str = ""
+
+
+class AskReport(Job, frozen=True, tag="ask_report"):
+    """Make a health report in `message`, because somebody wants it now."""
+
+    cluster: str | None
+    message: int
+
+
+class Notice(Job, frozen=True, tag="notice"):
+    """Look at a thing that seems stuck, because of what was watched (`why`). Nobody asks; nothing is said if it is not."""
+
+    subject: Subject
+    cluster: str
+    why: str
+
+
+class FollowUp(Job, frozen=True, tag="follow_up"):
+    """Look again, by ourselves, at everything that waits in an open incident."""
+
+    incident: str
+
+
+class Ack(Job, frozen=True, tag="ack"):
+    """Take an incident on."""
+
+    incident: str
+
+
+class Snooze(Job, frozen=True, tag="snooze"):
+    """Have an incident kept quiet for so many seconds; 0 ends that."""
+
+    incident: str
+    seconds: int
+
+
+class TellAlerts(Job, frozen=True, tag="alerts"):
+    """Tell of a group of Alertmanager's alerts, as it stands in the store, and look at what its labels name."""
+
+    group: str
 
 
 class Forgotten(Job, frozen=True, tag="forgotten"):
@@ -153,6 +194,12 @@ AnyJob = (
     | Thaw
     | GoOn
     | MakeReport
+    | AskReport
+    | Notice
+    | FollowUp
+    | Ack
+    | Snooze
+    | TellAlerts
     | Forgotten
 )
 
@@ -160,7 +207,7 @@ AnyJob = (
 # To stop everything waits for nothing.
 _LANES: dict[type[Job], Lane] = {
     RequestApproval: Lane.DECISIONS, RunRunbook: Lane.DECISIONS, Approve: Lane.DECISIONS, Deny: Lane.DECISIONS,
-    SayOfStep: Lane.DECISIONS, Withdraw: Lane.DECISIONS, Thaw: Lane.DECISIONS, Cancel: Lane.STOPS, Freeze: Lane.STOPS,
+    Ack: Lane.DECISIONS, Snooze: Lane.DECISIONS, SayOfStep: Lane.DECISIONS, Withdraw: Lane.DECISIONS, Thaw: Lane.DECISIONS, Cancel: Lane.STOPS, Freeze: Lane.STOPS,
     GoOn: Lane.RUNS,
 }  # fmt: skip
 

@@ -31,6 +31,8 @@ class Button(StrEnum):
     TRY_AGAIN = "try_again"
     SKIP = "skip"
     CANCEL = "cancel"
+    ACK = "ack"
+    SNOOZE = "snooze"
 
     @property
     def label(self) -> str:
@@ -43,6 +45,7 @@ _LABELS = {
     Button.REQUEST_APPROVAL: "Request approval", Button.APPROVE: "Approve", Button.DENY: "Deny",
     Button.WITHDRAW: "Withdraw", Button.DONE: "Done", Button.ATTEST: "Attest", Button.TRY_AGAIN: "Try again",
     Button.SKIP: "Skip", Button.CANCEL: "Cancel",
+    Button.ACK: "Ack", Button.SNOOZE: "Snooze",
 }  # fmt: skip
 
 

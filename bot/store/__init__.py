@@ -21,7 +21,7 @@ from bot.store.sightings import Sightings
 from runbooks.database import MIGRATES, READS, StoreError, cause
 from runbooks.store import Store
 
-HEAD = "0003"
+HEAD = "0004"
 # Alembic's context is one for the whole process.
 _MIGRATING = threading.Lock()
 # Between user and host of a URL, be it one that does not parse, or among its settings.
