@@ -12,12 +12,16 @@ from sqlalchemy import URL, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from bot.store.alerts import Alerts
+from bot.store.counts import Counts
 from bot.store.incidents import Incidents
 from bot.store.jobs import Jobs
+from bot.store.leaders import Leaders
 from bot.store.messages import Messages
 from bot.store.reports import Reports
 from bot.store.requests import Requests
 from bot.store.sightings import Sightings
+from bot.store.signatures import Signatures
 from runbooks.database import MIGRATES, READS, StoreError, cause
 from runbooks.store import Store
 
@@ -40,6 +44,10 @@ class State:
     requests: Requests
     reports: Reports
     jobs: Jobs
+    counts: Counts
+    alerts: Alerts
+    signatures: Signatures
+    leaders: Leaders
 
 
 def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State:
@@ -61,7 +69,8 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
         raise StoreError(f"The state database {what}; name another with `state:`.") from None
     return State(
         Store(engine, now), Sightings(engine, now), Incidents(engine, now), Messages(engine, now),
-        Requests(engine, now), Reports(engine, now), Jobs(engine, now),
+        Requests(engine, now), Reports(engine, now), Jobs(engine, now), Counts(engine, now), Alerts(engine, now), Signatures(engine, now),
+        Leaders(engine, now),
     )  # fmt: skip
 
 

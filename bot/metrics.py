@@ -1,0 +1,128 @@
+"""What is measured of the bot, for Prometheus. One set a bot; names begin with `unstick_`.
+
+What the store knows (queues, approvals that wait, open incidents) is asked for when it is scraped, so that every replica
+tells the same.
+"""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bot.store import State
+from diagnostics.model import Status
+from diagnostics.scan import Report
+from runbooks.database import StoreError
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Everything that is measured. Callable from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._scan = Histogram(
+            "unstick_scan_seconds",
+            "How long a look at a cluster took.",
+            ["cluster", "what"],
+            buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300),
+            registry=registry,
+        )
+        self._findings = Gauge("unstick_findings", "What the last scan found.", ["cluster", "check"], registry=registry)
+        self._unknown = Gauge(
+            "unstick_unknown", "1 where the last scan could not judge a check.", ["cluster", "check"], registry=registry
+        )
+        self._scanned = Gauge(
+            "unstick_last_scan_timestamp_seconds",
+            "When a cluster was last scanned whole.",
+            ["cluster"],
+            registry=registry,
+        )
+        self._acks = Histogram(
+            "unstick_slack_ack_seconds",
+            "How long Slack waited for an acknowledgement.",
+            buckets=(0.01, 0.03, 0.1, 0.3, 1, 1.5, 3),
+            registry=registry,
+        )
+        self._requests = Counter("unstick_slack_requests_total", "What came from Slack.", ["kind"], registry=registry)
+        self._posts = Counter(
+            "unstick_slack_calls_total", "Calls to Slack's Web API.", ["method", "outcome"], registry=registry
+        )
+        self._lag = Gauge(
+            "unstick_watch_lag_seconds", "How old the newest word of a watch is.", ["cluster"], registry=registry
+        )
+        self._leads = Gauge("unstick_leader", "1 where this replica leads.", registry=registry)
+
+    def looked(self, cluster: str, what: str, seconds: float) -> None:
+        """A look took so long. `what`: why, check, locks, report, notice."""
+        self._scan.labels(cluster, what).observe(seconds)
+
+    def scanned(self, cluster: str, report: Report) -> None:
+        """What a scan of a whole cluster came to."""
+        for outcome in report.outcomes:
+            self._findings.labels(cluster, outcome.check).set(len(outcome.findings))
+            self._unknown.labels(cluster, outcome.check).set(outcome.status is Status.UNKNOWN)
+        self._scanned.labels(cluster).set(report.taken_at.timestamp())
+
+    def acknowledged(self, kind: str, seconds: float) -> None:
+        """Something from Slack was acknowledged."""
+        self._requests.labels(kind).inc()
+        self._acks.observe(seconds)
+
+    def called(self, method: str, outcome: str) -> None:
+        """A call to Slack ended: `ok`, `limited`, `refused` or `unreachable`."""
+        self._posts.labels(method, outcome).inc()
+
+    def lags(self, cluster: str, seconds: Callable[[], float]) -> None:
+        """From now on, tell how far a watch is behind."""
+        self._lag.labels(cluster).set_function(seconds)
+
+    def leads(self, leads: bool) -> None:
+        """Whether this replica leads."""
+        self._leads.set(leads)
+
+    def of_store(self, state: State) -> None:
+        """From now on, tell what the store knows as well."""
+        self.registry.register(_OfStore(state))
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it. It asks the store: call it in a thread."""
+        return generate_latest(self.registry)
+
+
+class _OfStore(Collector):
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is asked of the store only to register
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("unstick_store_up", "1 while the state database answers.")
+        try:
+            measured = list(self._measured())
+            up.add_metric([], 1)
+        except StoreError:
+            measured = []
+            up.add_metric([], 0)
+        yield up
+        yield from measured
+
+    def _measured(self) -> Iterator[Metric]:
+        there = self._state.counts.look()
+        yield _gauge(
+            "unstick_slack_queue", "Messages that Slack has not been told in their newest version.", there.behind
+        )
+        yield _gauge("unstick_slack_queue_age_seconds", "How old the oldest of them is.", there.behind_for)
+        yield _gauge("unstick_jobs", "What was asked for and is not done yet.", there.jobs)
+        yield _gauge("unstick_approvals_waiting", "Executions that wait for an approver.", there.approvals)
+        incidents = GaugeMetricFamily("unstick_incidents_open", "Open incidents.", labels=["cluster"])
+        for cluster, count in there.incidents.items():
+            incidents.add_metric([cluster], count)
+        yield incidents
+
+
+def _gauge(name: str, says: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, says, value=value)

@@ -1,0 +1,56 @@
+"""How much of everything there is, in one look: for metrics and health."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, func, select
+
+from bot.incidents import IncidentState
+from bot.store.tables import incidents, jobs, messages
+from runbooks.database import Database, from_stored
+from runbooks.execution import State as ExecutionState
+from runbooks.tables import executions
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What there is at `at`. `behind` are messages that Slack has not been told in their newest version."""
+
+    at: datetime
+    behind: int
+    oldest_behind: datetime | None
+    jobs: int
+    approvals: int
+    incidents: dict[str, int]
+
+    @property
+    def behind_for(self) -> float:
+        """For how many seconds the oldest message that Slack is behind with has been wanted."""
+        return 0.0 if self.oldest_behind is None else max(0.0, (self.at - self.oldest_behind).total_seconds())
+
+
+class Counts(Database):
+    """Counts what is kept. Methods block: call them in threads."""
+
+    def look(self) -> Counted:
+        """Everything as it is now.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        behind = and_(messages.c.wanted_version > messages.c.shown_version, messages.c.failed.is_(None))
+        is_open = incidents.c.state == IncidentState.OPEN
+        of_cluster = select(incidents.c.cluster, func.count()).where(is_open).group_by(incidents.c.cluster)
+        with self.read() as connection:
+            count, oldest = connection.execute(
+                select(func.count(), func.min(messages.c.written)).select_from(messages).where(behind)
+            ).one()
+            waiting = executions.c.state == ExecutionState.WAITING
+            return Counted(
+                at=self.now(),
+                behind=count,
+                oldest_behind=from_stored(oldest) if oldest else None,
+                jobs=connection.execute(select(func.count()).select_from(jobs)).scalar_one(),
+                approvals=connection.execute(select(func.count()).select_from(executions).where(waiting)).scalar_one(),
+                incidents=dict(connection.execute(of_cluster).tuples().all()),
+            )
