@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from bot.incidents import Answer
 from bot.settings import Settings, SettingsError
 from bot.store import State
 from bot.wiring import Target
-from diagnostics import chain
+from diagnostics import changes
 from diagnostics.catalog import Listed, chosen
-from diagnostics.facts import NotSeen, Read
+from diagnostics.facts import NotSeen, Read, Snapshot
 from diagnostics.facts import kubernetes as k8s
 from diagnostics.facts.ceph import ALL_LOCKS, LOCKS, OSDMAP, SESSIONS, SIGHTINGS
 from diagnostics.facts.holders import CLAIM_USERS, LEASES, NODES, PODS_AT
 from diagnostics.facts.resources import Pod
 from diagnostics.model import Evidence, Finding, Link, Scope, Severity, Status, Subject, quoted
-from diagnostics.scan import Report, gather, scan
+from diagnostics.scan import Report
+from diagnostics.several import gather_each, scan, sightings_of
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import RadosError
 from runbooks.catalog import BadPinError, Library
@@ -34,10 +36,11 @@ class NoSuchSubject(Exception):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A report with the runbooks that answer its findings, by finding id."""
+    """A report with the runbooks that answer its findings, by finding id. It took so many `seconds` to look."""
 
     report: Report
     offers: dict[str, tuple[Offer, ...]]
+    seconds: float = 0.0
 
     @property
     def kubernetes_seen(self) -> bool:
@@ -91,12 +94,14 @@ def _is_name(text: str) -> bool:
 
 async def run_checks(target: Target, state: State, checks: Sequence[Listed], namespaces: tuple[str, ...]) -> Diagnosis:
     """Run checks over a cluster, and keep what they sighted."""
+    began = time.monotonic()
     async with target.sources() as sources:
         scope = Scope(target.name, namespaces)
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
         report = await scan(sources, checks, scope, sightings, target.now())
     await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
-    return Diagnosis(report, await asyncio.to_thread(_offers, report, target.settings))
+    seconds = time.monotonic() - began
+    return Diagnosis(report, await asyncio.to_thread(_offers, report, target.settings), seconds)
 
 
 async def look_at_locks(target: Target, state: State, named: Sequence[str] = ()) -> Diagnosis:
@@ -108,34 +113,61 @@ async def look_at_locks(target: Target, state: State, named: Sequence[str] = ())
     reads = [Read(kind) for kind in (LOCKS, OSDMAP, SESSIONS, SIGHTINGS, NODES, PODS_AT, CLAIM_USERS, LEASES)]
     async with target.sources() as sources:
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
-        snapshot = await gather(sources, reads, Scope(target.name, subject=ALL_LOCKS), sightings, target.now())
-    locks = snapshot.seen(LOCKS)
-    if unread := {problem.pool for problem in locks.problems} & set(named) if locks else None:
-        await _insist_on(unread, target)
-    kept = snapshot.seen(SIGHTINGS) or ()
+        looks = await gather_each(sources, reads, Scope(target.name, subject=ALL_LOCKS), sightings, target.now())
+    if named:
+        looks = await _insist_on(named, looks, target)
+    kept = sightings_of(looks.values(), sightings) if target.cephs else looks[""].seen(SIGHTINGS) or ()
     await asyncio.to_thread(state.sightings.keep, target.name, sightings, kept)
-    return Diagnosis(Report(snapshot.taken_at, (), {}, kept, snapshot), {})
+    snapshot = next(iter(looks.values()))
+    return Diagnosis(Report(snapshot.taken_at, (), {}, kept, snapshot, looks if target.cephs else {}), {})
 
 
-async def _insist_on(pools: Iterable[str], target: Target) -> None:
-    """Tell a pool that is not there from one that could not be read: the first is a slip of the hand."""
+async def _insist_on(pools: Sequence[str], looks: dict[str, Snapshot], target: Target) -> dict[str, Snapshot]:
+    """Tell a pool that is not there from one that could not be read: the first is a slip of the hand.
+
+    Of several Ceph clusters one has it, perhaps; that the others do not is no problem then.
+
+    Raises:
+        NoSuchSubject: none of them has one of the named pools.
+    """
+    unread = {
+        name: {problem.pool for problem in locks.problems} & set(pools)
+        for name, look in looks.items() if (locks := look.seen(LOCKS)) is not None
+    }  # fmt: skip
+    asked = [name for name, missed in unread.items() if missed]
+    found = dict(zip(asked, await asyncio.gather(*(_pools_of(target, name) for name in asked)), strict=True))
+    absent = {name: unread[name] - set(known) for name, known in found.items() if known is not None}
+    nowhere = set.intersection(*(absent.get(name, set()) for name in looks)) if looks else set()
+    if nowhere:
+        known = sorted({pool for name in found for pool in found[name] or ()})
+        where = "this Ceph: it has" if len(looks) == 1 else f"the Ceph clusters {quoted(sorted(looks))}: they have"
+        raise NoSuchSubject(f"There is no pool {quoted(sorted(nowhere))} in {where} {quoted(known) or 'none'}.")
+    return {name: _without(look, absent.get(name, set())) for name, look in looks.items()}
+
+
+def _without(look: Snapshot, absent: set[str]) -> Snapshot:
+    """A look at locks without the problems of pools that another Ceph has."""
+    locks = look.seen(LOCKS)
+    if locks is None or not absent:
+        return look
+    left = tuple(problem for problem in locks.problems if problem.pool not in absent)
+    return look.with_fact(LOCKS, msgspec.structs.replace(locks, problems=left))
+
+
+async def _pools_of(target: Target, name: str) -> tuple[str, ...] | None:
+    """The pools of one Ceph; None where it does not tell them."""
 
     def existing() -> tuple[str, ...]:
-        assert target.connect_ceph is not None, "Ceph has just answered"
-        rados = target.connect_ceph()
+        rados = target.ceph_connections[name]()
         try:
             return rados.pools()
         finally:
             rados.close()
 
     try:
-        known = await asyncio.wait_for(asyncio.to_thread(existing), _LISTING_POOLS)
+        return await asyncio.wait_for(asyncio.to_thread(existing), _LISTING_POOLS)
     except (CouldNotLook, RadosError, TimeoutError):
-        return
-    if absent := sorted(set(pools) - set(known)):
-        raise NoSuchSubject(
-            f"There is no pool {quoted(absent)} in this Ceph: it has {quoted(sorted(known)) or 'none'}."
-        )
+        return None
 
 
 async def look_at_subject(target: Target, state: State, subject: Subject) -> Answer:
@@ -149,8 +181,23 @@ async def look_at_subject(target: Target, state: State, subject: Subject) -> Ans
         scope = Scope(target.name, subject=subject)
         sightings = await asyncio.to_thread(state.sightings.load, target.name)
         report = await scan(sources, checks, scope, sightings, target.now())
-    await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
-    return await asyncio.to_thread(_answer, report, subject, target.settings)
+        await asyncio.to_thread(state.sightings.keep, target.name, sightings, report.sightings)
+        answer = await asyncio.to_thread(_answer, report, subject, target.settings)
+        if answer.status is not Status.FOUND:
+            return answer
+        around = await changes.look(sources, answer.finding, report.snapshot)
+    return await asyncio.to_thread(_with_changes, answer, around, state)
+
+
+def _with_changes(answer: Answer, around: Snapshot, state: State) -> Answer:
+    """The answer with what changed around it, and what Unstick itself did there."""
+    subjects, since = around.seen(changes.ON_CHAIN) or (), changes.began(answer.finding, around)
+    acts = [
+        changes.done(act.when, act.act.targets, act.says, subjects)
+        for act in state.runbooks.acts_on(around.cluster, subjects, since) if act.says is not None
+    ]  # fmt: skip
+    told = changes.timeline(answer.finding, around, acts)
+    return msgspec.structs.replace(answer, changes=told.changes, changes_unseen=told.unseen)
 
 
 def _answer(report: Report, subject: Subject, settings: Settings) -> Answer:
@@ -196,7 +243,7 @@ def _answer(report: Report, subject: Subject, settings: Settings) -> Answer:
     ]  # fmt: skip
     made = [offer for check, finding in (*found, *whole) for offer in offers(check, finding, books)]
     return Answer(
-        Status.FOUND, best, tuple(_unique(made)), chain.changes(best, snapshot), report.taken_at,
+        Status.FOUND, best, tuple(_unique(made)), (), report.taken_at,
         beside=tuple(dict.fromkeys(f.summary for _, f in beside)),
     )  # fmt: skip
 

@@ -3,14 +3,17 @@
 Nothing here looks at a cluster: to stop everything must work when nothing else does.
 """
 
+from collections.abc import Callable
 from functools import partial
 
+from bot.access import without_slack
 from bot.diagnose import library
 from bot.remedy import LiveWorld
 from bot.rules import rules
 from bot.settings import Settings
 from bot.store import State
-from bot.wiring import Target, person
+from bot.wiring import Target
+from runbooks.approval import Person
 from runbooks.engine import Engine
 from runbooks.execution import Execution, Said
 from runbooks.execution import State as ExecutionState
@@ -21,16 +24,18 @@ from runbooks.plan import PlannedStep
 _WANTED = {"manual": Said.DONE, "attest": Said.ATTESTED}
 
 
-def interventions(settings: Settings, cluster: str, state: State) -> Interventions:
-    """The interventions of people in one cluster's executions. No connection is made."""
+def interventions(
+    settings: Settings, cluster: str, state: State, who: Callable[[str], Person] | None = None
+) -> Interventions:
+    """The interventions of people in one cluster's executions. No connection is made. `who` as for `bot.remedy.engine`."""
 
     def find(name: str) -> Runbook:
         return library(settings).find(name)  # not before it is asked for: a broken runbook keeps nobody from a freeze
 
     nowhere = Target(cluster, None, None, None, None, settings=settings, now=state.runbooks.now)
     world = LiveWorld(nowhere, state, ())
-    who = partial(person, settings)
-    return Interventions(Engine(cluster, world, state.runbooks, find, who, partial(rules, settings)))
+    known = who or partial(without_slack, settings, cluster=cluster)
+    return Interventions(Engine(cluster, world, state.runbooks, find, known, partial(rules, settings)))
 
 
 def asking_step(execution: Execution) -> PlannedStep | None:

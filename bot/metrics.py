@@ -4,7 +4,7 @@ What the store knows (queues, approvals that wait, open incidents) is asked for 
 tells the same.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -19,14 +19,21 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """Everything that is measured. Callable from any thread."""
+    """Everything that is measured. Callable from any thread. What `state` knows is told too, where there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State | None = None) -> None:
         self.registry = registry = CollectorRegistry()
+        self._jobs = Histogram(
+            "unstick_job_seconds",
+            "How long what was asked for took, by its kind.",
+            ["kind"],
+            buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300),
+            registry=registry,
+        )
         self._scan = Histogram(
             "unstick_scan_seconds",
-            "How long a look at a cluster took.",
-            ["cluster", "what"],
+            "How long a scan of a cluster took.",
+            ["cluster"],
             buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300),
             registry=registry,
         )
@@ -54,13 +61,18 @@ class Metrics:
             "unstick_watch_lag_seconds", "How old the newest word of a watch is.", ["cluster"], registry=registry
         )
         self._leads = Gauge("unstick_leader", "1 where this replica leads.", registry=registry)
+        if state is not None:
+            registry.register(_OfStore(state))
 
-    def looked(self, cluster: str, what: str, seconds: float) -> None:
-        """A look took so long. `what`: why, check, locks, report, notice."""
-        self._scan.labels(cluster, what).observe(seconds)
+    def did(self, kind: str, seconds: float) -> None:
+        """Something that was asked for is done."""
+        self._jobs.labels(kind).observe(seconds)
 
-    def scanned(self, cluster: str, report: Report) -> None:
-        """What a scan of a whole cluster came to."""
+    def scanned(self, cluster: str, report: Report, seconds: float) -> None:
+        """What a scan came to; of one of some namespaces only how long it took."""
+        self._scan.labels(cluster).observe(seconds)
+        if report.snapshot.scope.namespaces:
+            return
         for outcome in report.outcomes:
             self._findings.labels(cluster, outcome.check).set(len(outcome.findings))
             self._unknown.labels(cluster, outcome.check).set(outcome.status is Status.UNKNOWN)
@@ -75,17 +87,16 @@ class Metrics:
         """A call to Slack ended: `ok`, `limited`, `refused` or `unreachable`."""
         self._posts.labels(method, outcome).inc()
 
-    def lags(self, cluster: str, seconds: Callable[[], float]) -> None:
-        """From now on, tell how far a watch is behind."""
-        self._lag.labels(cluster).set_function(seconds)
+    def leads(self, lags: Mapping[str, Callable[[], float]]) -> None:
+        """This replica leads from now on. `lags` tell how old the newest word of each watch is, by cluster."""
+        self._leads.set(1)
+        for cluster, seconds in lags.items():
+            self._lag.labels(cluster).set_function(seconds)
 
-    def leads(self, leads: bool) -> None:
-        """Whether this replica leads."""
-        self._leads.set(leads)
-
-    def of_store(self, state: State) -> None:
-        """From now on, tell what the store knows as well."""
-        self.registry.register(_OfStore(state))
+    def follows(self) -> None:
+        """This replica does not lead any more: another one watches."""
+        self._leads.set(0)
+        self._lag.clear()
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it. It asks the store: call it in a thread."""

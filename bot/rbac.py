@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from diagnostics import chain
+from bot.watch import WATCHED
+from diagnostics import chain, changes
 from diagnostics.catalog import all_checks
 from diagnostics.facts import in_order
 from diagnostics.facts.kubernetes import Resource
@@ -13,15 +14,19 @@ Rule = dict[str, list[str]]
 
 
 def read_rules() -> list[Rule]:
-    """RBAC rules of the reading identity: get and list on all that is declared to be read, but what is a choice to grant."""
+    """RBAC rules of the reading identity: get and list on all that is declared to be read, but what is a choice to grant.
+
+    What is watched may also be watched.
+    """
     reads = [read for listed in all_checks() for read in listed.check.reads]
     reads += [read for guard in all_guards().values() for read in guard.reads]
     reads += [read for action in all_actions().values() for read in action.reads]
-    kinds = in_order(read.kind for read in (*reads, *chain.READS))
-    return _rules(
+    kinds = in_order(read.kind for read in (*reads, *chain.READS, *changes.READS))
+    wanted = [
         (kind.group, kind.plural, kind.verbs) for kind in kinds
         if isinstance(kind, Resource) and not kind.granted_by_choice
-    )  # fmt: skip
+    ]  # fmt: skip
+    return _rules([*wanted, *((watched.group, watched.plural, "get list watch") for watched in WATCHED)])
 
 
 def write_rules() -> list[Rule]:

@@ -1,23 +1,25 @@
 """Gives the runbook engine its world: fresh facts through the reading identity, clients with the remediating one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from bot.access import without_slack
 from bot.rules import rules
 from bot.settings import Settings
 from bot.store import State
-from bot.wiring import Target, person
+from bot.wiring import Target
 from diagnostics.facts import Read, Snapshot
 from diagnostics.facts.ceph import SIGHTINGS
 from diagnostics.model import Scope, Subject
-from diagnostics.scan import gather
+from diagnostics.several import gather
 from diagnostics.sources import CouldNotLook, Source
 from diagnostics.sources.kubernetes.api import NoSuchConfiguration
 from runbooks.actions import Clients
+from runbooks.approval import Person
 from runbooks.catalog import Library
 from runbooks.engine import Engine
 from runbooks.hands import Hands, LiveHands, NoHands
@@ -63,9 +65,11 @@ class LiveWorld:
 
 
 @asynccontextmanager
-async def engine(settings: Settings, target: Target, state: State, library: Library) -> AsyncIterator[Engine]:
-    """The engine of one cluster, with its sources open."""
+async def engine(
+    settings: Settings, target: Target, state: State, library: Library, who: Callable[[str], Person] | None = None
+) -> AsyncIterator[Engine]:
+    """The engine of one cluster, with its sources open. `who` tells what somebody may do there (None: as `settings` say)."""
     async with target.sources() as sources:
         world = LiveWorld(target, state, sources)
-        who = partial(person, settings)
-        yield Engine(target.name, world, state.runbooks, library.find, who, partial(rules, settings))
+        known = who or partial(without_slack, settings, cluster=target.name)
+        yield Engine(target.name, world, state.runbooks, library.find, known, partial(rules, settings))

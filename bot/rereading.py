@@ -12,7 +12,7 @@ _log = logging.getLogger("unstick.settings")
 # Seconds without a change after which a file that is written in place counts as whole.
 STEADY = 2.0
 # Without one of these the file would let more be done, and that may as well be a slip.
-_STAY = frozenset({"people", "critical_quorum", "limits", "change_freezes"})
+_STAY = frozenset({"people", "groups", "critical_quorum", "limits", "change_freezes"})
 
 
 class Rereading:

@@ -5,7 +5,6 @@ The only place that decides which identity and which address a part gets; the sa
 
 import asyncio
 import os
-import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,17 +16,31 @@ from bot.settings import CephSettings, ClusterSettings, Settings, SettingsError
 from diagnostics.sources import CouldNotLook, Source
 from diagnostics.sources.ceph.librados import CephConfError, LibRados
 from diagnostics.sources.ceph.rados import Rados
+from diagnostics.sources.ceph.several import CephGroup
 from diagnostics.sources.ceph.source import CephSource
 from diagnostics.sources.kubernetes.api import Access, Api
 from diagnostics.sources.kubernetes.source import KubernetesSource
 from runbooks.actions import Clients
 from runbooks.actions.kubernetes_api import WritingApi
-from runbooks.approval import Person
+
+
+@dataclass(frozen=True)
+class CephTarget:
+    """One of several Ceph clusters: its name in the configuration, and how to reach it for reading and for writing."""
+
+    name: str
+    conf: str
+    connect: Callable[[], Rados]
+    remediate: Callable[[], Rados]
+    pools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Target:
-    """One cluster to work on: how to reach its Kubernetes and its Ceph, for reading and for writing."""
+    """One cluster to work on: how to reach its Kubernetes and its Ceph, for reading and for writing.
+
+    With several Ceph clusters `cephs` has them, and what is said of the one here (`connect_ceph` ...) is empty.
+    """
 
     name: str
     kubernetes: Access | None
@@ -41,6 +54,18 @@ class Target:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     kubernetes_user: Callable[[str], str | None] = lambda _: None
+    cephs: tuple[CephTarget, ...] = ()
+
+    @property
+    def has_ceph(self) -> bool:
+        """Whether any Ceph is configured."""
+        return self.connect_ceph is not None or bool(self.cephs)
+
+    @property
+    def ceph_connections(self) -> dict[str, Callable[[], Rados]]:
+        """How to connect to each Ceph for reading, by name ("": the only one)."""
+        several = {ceph.name: ceph.connect for ceph in self.cephs}
+        return several or ({"": self.connect_ceph} if self.connect_ceph is not None else {})
 
     @asynccontextmanager
     async def sources(self) -> AsyncIterator[list[Source]]:
@@ -53,7 +78,11 @@ class Target:
                 except CouldNotLook as error:
                     if error.configured:
                         raise
-            if self.connect_ceph is not None:
+            if self.cephs:
+                group = CephGroup({each.name: CephSource(each.connect, pools=each.pools) for each in self.cephs})
+                stack.push_async_callback(group.aclose)
+                sources.append(group)
+            elif self.connect_ceph is not None:
                 ceph = CephSource(self.connect_ceph, pools=self.pools)
                 stack.push_async_callback(ceph.aclose)
                 sources.append(ceph)
@@ -67,7 +96,7 @@ class Target:
             if self.remediate is not None:
                 api = WritingApi(self.remediate, impersonate=self.kubernetes_user(requester))
                 kubernetes = await stack.enter_async_context(api)
-            yield Clients(kubernetes, self.remediate_ceph)
+            yield Clients(kubernetes, self.remediate_ceph, {ceph.name: ceph.remediate for ceph in self.cephs})
 
 
 def target(
@@ -80,7 +109,10 @@ def target(
         SettingsError: there is no such cluster, or a named file does not exist.
     """
     name, chosen = settings.cluster(cluster)
-    ceph = configuration.ceph_conf(chosen.ceph, ceph_conf, guess="clusters" not in settings.model_fields_set)
+    if chosen.cephs and not ceph_conf:
+        return _of_several(settings, name, chosen, context, pools)
+    known = next((each for each in chosen.cephs.values() if each.conf == ceph_conf), None)
+    ceph = configuration.ceph_conf(chosen.ceph or known, ceph_conf, guess="clusters" not in settings.model_fields_set)
     if ceph is not None and not os.path.isfile(ceph.conf):
         raise SettingsError(f"The Ceph configuration {ceph.conf} does not exist: correct --ceph-conf or CEPH_CONF.")
     named = chosen.ceph is not None or ceph_conf is not None or "CEPH_CONF" in os.environ
@@ -96,6 +128,38 @@ def target(
         settings=settings,
         kubernetes_user=partial(_impersonated, settings, chosen),
     )
+
+
+def _of_several(
+    settings: Settings, name: str, chosen: ClusterSettings, context: str | None, pools: tuple[str, ...]
+) -> Target:
+    """A cluster with several Ceph clusters.
+
+    Raises:
+        SettingsError: the ceph.conf of one of them does not exist.
+    """
+    for each, ceph in chosen.cephs.items():
+        if not os.path.isfile(ceph.conf):
+            raise SettingsError(
+                f"The Ceph configuration {ceph.conf} of Ceph {each} does not exist: correct `clusters.{name}.cephs.{each}`."
+            )
+    reading, writing = _kubernetes(chosen, context)
+    return Target(
+        name=name,
+        kubernetes=reading,
+        remediate=writing,
+        connect_ceph=None,
+        remediate_ceph=None,
+        settings=settings,
+        kubernetes_user=partial(_impersonated, settings, chosen),
+        cephs=tuple(
+            CephTarget(
+                each, ceph.conf, _connecting(LibRados(ceph.conf, ceph.user), named=True),
+                _connecting(_remediating(ceph), named=True), pools or ceph.pools,
+            )
+            for each, ceph in chosen.cephs.items()
+        ),
+    )  # fmt: skip
 
 
 def _impersonated(settings: Settings, chosen: ClusterSettings, requester: str) -> str | None:
@@ -136,32 +200,3 @@ def _connecting(rados: LibRados, named: bool) -> Callable[[], Rados]:
             raise
 
     return connect
-
-
-def login() -> str:
-    """Who runs this command, by the process's real user: the environment of an ordinary user is not believed.
-
-    Root can become anyone with su, so root may say for whom it works: SUDO_USER, then LOGNAME or USER.
-    """
-    uid = os.getuid()
-    if uid == 0:
-        for name in ("SUDO_USER", "LOGNAME", "USER"):
-            if stated := os.environ.get(name):
-                return stated
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid-{uid}"
-
-
-def person(settings: Settings, name: str | None = None) -> Person:
-    """A person and what the configuration lets that person do. An unknown one may look, or nothing at all.
-
-    Whoever is known by several ids (`also`) is the same person by each of them.
-    """
-    asked = name or f"cli:{login()}"
-    known_as = next((main for main, words in settings.people.items() if asked in words.also), asked)
-    words = settings.people.get(known_as)
-    if words is not None:
-        return Person(known_as, frozenset(words.roles), frozenset(words.namespaces), frozenset(words.also))
-    return Person(known_as, frozenset({"viewer"} if settings.unknown_people == "viewer" else ()))

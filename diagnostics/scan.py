@@ -5,8 +5,8 @@ What could not be read becomes `unknown` with its reason, or `skipped` where not
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,13 +27,17 @@ _WITHOUT_LOCKS = ("Node", "Deployment", "StatefulSet", "DaemonSet", "Job")
 
 @dataclass(frozen=True)
 class Report:
-    """What a scan came to. `scanned` counts what was read of each kind; `sightings` are for the store to keep."""
+    """What a scan came to. `scanned` counts what was read of each kind; `sightings` are for the store to keep.
+
+    With several Ceph clusters `looks` has the snapshot of each, by its name; `snapshot` is then the first of them.
+    """
 
     taken_at: datetime
     outcomes: tuple[Outcome, ...]
     scanned: dict[str, int]
     sightings: tuple[Sighting, ...]
     snapshot: Snapshot
+    looks: Mapping[str, Snapshot] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -13,18 +13,25 @@ from runbooks.plan import Plan
 class Person(msgspec.Struct, frozen=True):
     """Somebody who asks or approves: an id (`cli:alice`), roles, and the namespaces they hold in (none: all).
 
-    `also` are other ids of the same human: a plan may have been asked for by any of them.
+    `also` are other ids of the same human: a plan may have been asked for by any of them. `by` is the rule that gives the
+    roles (`people.cli:alice`), which a refusal names.
     """
 
     id: str
     roles: frozenset[str] = frozenset()
     namespaces: frozenset[str] = frozenset()
     also: frozenset[str] = frozenset()
+    by: str = ""
 
     @property
     def ids(self) -> frozenset[str]:
         """Every id of this human."""
         return self.also | {self.id}
+
+    @property
+    def rule(self) -> str:
+        """Which rule says so, for the end of a sentence."""
+        return f" (says {self.by})" if self.by else ""
 
     def may(self, role: str) -> bool:
         """Whether this person has a role. An admin is not an approver by that alone."""
@@ -34,7 +41,6 @@ class Person(msgspec.Struct, frozen=True):
 # How long after a plan has expired a person's word on it still counts, and how long such a word keeps it alive.
 WORD_KEEPS = timedelta(hours=1)
 FRESH_WORD = timedelta(minutes=15)
-_NO_APPROVER = "{} does not have the role approver"
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -58,9 +64,11 @@ def may_request(plan: Plan, person: Person) -> tuple[str, ...]:
     """Why a person may not ask for a plan; empty where they may."""
     reasons = []
     if plan.risk is not Risk.READ and not person.may("responder"):
-        reasons.append(f"{person.id} does not have the role responder, which a plan of risk {plan.risk} takes")
+        reasons.append(
+            f"{person.id} does not have the role responder, which a plan of risk {plan.risk} takes{person.rule}"
+        )
     if not person.roles:
-        reasons.append(f"{person.id} is not known here")
+        reasons.append(f"{person.id} is not known here{person.rule}")
     if plan.requester not in person.ids:
         reasons.append(f"the plan was made for {plan.requester}, not for {person.id}: plan it anew")
     return (*reasons, *_outside(plan, person))
@@ -75,7 +83,7 @@ def may_run(plan: Plan, person: Person, *, begun: bool = False) -> tuple[str, ..
     if plan.risk is Risk.LOW and not begun and plan.requester not in person.ids:
         reasons.append(f"{plan.requester} asked for this plan of risk low, and only they may start it")
     if not (person.may("responder") or person.may("approver")):
-        reasons.append(f"{person.id} has neither the role responder nor approver")
+        reasons.append(f"{person.id} has neither the role responder nor approver{person.rule}")
     return (*reasons, *_outside(plan, person))
 
 
@@ -84,7 +92,7 @@ def may_approve(plan: Plan, approval: Approval, now: datetime) -> tuple[str, ...
     person = approval.person
     reasons = []
     if not person.may("approver"):
-        reasons.append(_NO_APPROVER.format(person.id))
+        reasons.append(_no_approver(person))
     if plan.requester in person.ids:
         reasons.append(f"{person.id} asked for this plan and cannot approve it: another approver must")
     if approval.plan_hash != plan.hash:
@@ -101,7 +109,7 @@ def may_deny(plan: Plan, person: Person) -> tuple[str, ...]:
     """Why a person may not deny a plan; empty where they may. Whoever asked for it may always take that back."""
     if plan.requester in person.ids:
         return ()
-    reasons = () if person.may("approver") else (_NO_APPROVER.format(person.id),)
+    reasons = () if person.may("approver") else (_no_approver(person),)
     return (*reasons, *_outside(plan, person))
 
 
@@ -115,17 +123,19 @@ def may_say(plan: Plan, person: Person, kind: Said, said: str) -> tuple[str, ...
     reasons = []
     if kind is Said.SKIP:
         if not person.may("admin"):
-            reasons.append(f"{person.id} does not have the role admin, which skipping a step takes")
+            reasons.append(f"{person.id} does not have the role admin, which skipping a step takes{person.rule}")
         if not said.strip():
             reasons.append("a step is skipped for a reason: say why")
     elif not (person.may("responder") or person.may("approver")):
-        reasons.append(f"{person.id} has neither the role responder nor approver")
+        reasons.append(f"{person.id} has neither the role responder nor approver{person.rule}")
     return (*reasons, *_outside(plan, person))
 
 
 def may_decide(plan: Plan, person: Person, why: str) -> tuple[str, ...]:
     """Why a person may not say what became of an act in doubt; empty where they may."""
-    reasons = [] if person.may("admin") else [f"{person.id} does not have the role admin, which this takes"]
+    reasons = (
+        [] if person.may("admin") else [f"{person.id} does not have the role admin, which this takes{person.rule}"]
+    )
     if not why.strip():
         reasons.append("say how you know what became of it")
     return (*reasons, *_outside(plan, person))
@@ -135,7 +145,7 @@ def may_halt(plan: Plan, person: Person) -> tuple[str, ...]:
     """Why a person may not pause or cancel an execution; empty where they may. Whoever asked for it always may."""
     if plan.requester in person.ids or any(map(person.may, ("responder", "approver", "admin"))):
         return () if plan.requester in person.ids else _outside(plan, person)
-    return (f"{person.id} has none of the roles responder, approver and admin",)
+    return (f"{person.id} has none of the roles responder, approver and admin{person.rule}",)
 
 
 def counts_at(plan: Plan, words: Sequence[Statement], now: datetime) -> datetime:
@@ -151,6 +161,10 @@ def counts_at(plan: Plan, words: Sequence[Statement], now: datetime) -> datetime
     return plan.expires - timedelta(seconds=1)
 
 
+def _no_approver(person: Person) -> str:
+    return f"{person.id} does not have the role approver{person.rule}"
+
+
 def _outside(plan: Plan, person: Person, besides: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """Why a person's roles do not reach as far as a plan; what is in no namespace takes roles that hold everywhere."""
     if not person.namespaces:
@@ -158,9 +172,10 @@ def _outside(plan: Plan, person: Person, besides: frozenset[str] = frozenset()) 
     touched = plan.namespaces | besides
     if plan.acts and not touched:
         own = ", ".join(sorted(person.namespaces))
-        return (f"{person.id} has roles in namespace {own} alone, and this is in no namespace",)
+        return (f"{person.id} has roles in namespace {own} alone, and this is in no namespace{person.rule}",)
     return tuple(
-        f"{person.id} has no role in namespace {namespace}" for namespace in sorted(touched - person.namespaces)
+        f"{person.id} has no role in namespace {namespace}{person.rule}"
+        for namespace in sorted(touched - person.namespaces)
     )
 
 

@@ -99,6 +99,8 @@ def _blind(image: LockedImage, volumes: tuple[Volume, ...], situation: Situation
 def speaks_against(volumes: tuple[Volume, ...], fsid: str, osdmap: OsdMap | NotSeen) -> str | None:
     """What speaks against the configured Ceph being the volume's: another clusterID, or other monitors."""
     for volume in volumes:
+        if volume.whereabouts is not None and not volume.whereabouts.here:
+            return f"volume {volume.metadata.name}: {volume.whereabouts.says}"
         attributes = (volume.spec.csi.volume_attributes if volume.spec.csi else None) or {}
         cluster_id = attributes.get("clusterID", "")
         if _FSID.fullmatch(cluster_id) and cluster_id != fsid:

@@ -1,9 +1,11 @@
 """One database as everything that is kept in it sees it: a transaction at a time, and errors as sentences."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +17,12 @@ MIGRATES = "unstick_migrates"
 _ONE_MOMENT: dict[str, dict[str, Any]] = {
     "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 }
+
+
+# Of one process one write at a time asks the server for its turn: several that queue there would take the writers' lock one
+# after the other even while the process stands still, and each of them would hold it until its time is up.
+_TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_PATIENCE = 20.0  # seconds for the writes before this one
 
 
 class StoreError(Exception):
@@ -35,7 +43,7 @@ class Database:
         Raises:
             StoreError: the database cannot be written.
         """
-        with self._translated("written"), self.engine.begin() as connection:
+        with self._translated("written"), _turn(self.engine), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -59,6 +67,23 @@ class Database:
             ) from None
         except UnicodeEncodeError:  # what a command line holds may be no text
             raise StoreError(f"The state database cannot be {what}: this is no text in UTF-8; write it anew.") from None
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Wait for the writes of this process that came before."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    turn = _TURNS.setdefault(engine, threading.Lock())
+    if not turn.acquire(timeout=_PATIENCE):
+        raise StoreError(
+            "The state database cannot be written: writes before this one take too long; check its server."
+        )
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 def cause(error: Exception) -> str:

@@ -115,6 +115,26 @@ class Entry(msgspec.Struct, frozen=True):
     said: str | None
 
 
+class Act(msgspec.Struct, frozen=True):
+    """One journaled act with whose it was: the runbook as `id@version`, and who asked for the execution."""
+
+    execution: str
+    runbook: str
+    requester: str
+    when: datetime
+    act: Planned
+    outcome: str | None
+
+    @property
+    def says(self) -> str | None:
+        """What it did, in a sentence; None where it is known that nothing was done."""
+        became = {"done": "", "unverified": " (not verified)", "stopped": " (a part of it)", "failed": " (it failed)",
+                  None: " (what became of it is not known yet)"}  # fmt: skip
+        if self.outcome not in became:
+            return None
+        return f"Unstick: {self.act.says}{became[self.outcome]}; {self.runbook}, {self.execution}, for {self.requester}"
+
+
 class Lease(msgspec.Struct, frozen=True):
     """The right to run an execution: the token goes into every write."""
 

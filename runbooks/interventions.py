@@ -160,7 +160,7 @@ class Interventions:
             Refusal: the person may not.
         """
         if not any(map(person.may, ("responder", "approver", "admin"))):
-            reasons = [f"{person.id} has none of the roles responder, approver and admin"]
+            reasons = [f"{person.id} has none of the roles responder, approver and admin{person.rule}"]
             await self._engine.refuse("freeze refused", "the freeze is refused", person, "", reasons)
         await asyncio.to_thread(self._store.freeze, self._engine.cluster, person.id, why or "no reason given")
 
@@ -171,7 +171,7 @@ class Interventions:
             Refusal: the person may not.
         """
         if not any(map(person.may, ("approver", "admin"))):
-            reasons = [f"{person.id} has neither the role approver nor admin"]
+            reasons = [f"{person.id} has neither the role approver nor admin{person.rule}"]
             await self._engine.refuse("thaw refused", "the thaw is refused", person, "", reasons)
         return await asyncio.to_thread(self._store.thaw, self._engine.cluster, person.id)
 

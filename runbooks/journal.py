@@ -10,11 +10,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Update, and_, func, insert, select, update
 
+from diagnostics.model import Subject
 from runbooks import audit
 from runbooks.database import Database, from_stored, stored
-from runbooks.execution import Entry, Lease, LostLease, Said, State, Statement
+from runbooks.execution import Act, Entry, Lease, LostLease, Said, State, Statement
 from runbooks.situation import Planned
 from runbooks.tables import executions, journal, statements
+
+_MAKES_PODS = ("ReplicaSet", "StatefulSet", "DaemonSet", "Job")
 
 
 class Journal(Database):
@@ -81,6 +84,28 @@ class Journal(Database):
         with self.read() as connection:
             return tuple(entries_of(connection, execution))
 
+    def acts_on(self, cluster: str, subjects: Sequence[Subject], since: datetime) -> tuple[Act, ...]:
+        """What was begun in a cluster since then that aimed at one of these things, oldest first.
+
+        Names count, as well as UIDs: a StatefulSet's pod has its predecessor's name. A pod that a set among `subjects`
+        made counts too, since it was replaced by one of another name.
+        """
+        query = (
+            select(journal, executions.c.runbook, executions.c.version, executions.c.requester)
+            .join(executions, executions.c.id == journal.c.execution)
+            .where(executions.c.cluster == cluster, journal.c.intended >= stored(since))
+            .order_by(journal.c.intended, journal.c.execution, journal.c.attempt)
+        )
+        with self.read() as connection:
+            found = connection.execute(query).all()
+        acts = (
+            Act(
+                r.execution, f"{r.runbook}@{r.version}", r.requester, from_stored(r.intended),
+                msgspec.convert(r.act, Planned), r.outcome,
+            ) for r in found
+        )  # fmt: skip
+        return tuple(act for act in acts if any(_is_of(target, subjects) for target in act.act.targets))
+
     def say(self, execution: str, step: str, kind: Said, person: str, said: str) -> Statement:
         """Keep what a person says of the step that waits for them.
 
@@ -128,6 +153,17 @@ class Journal(Database):
             detail = {"step": entry.step, "attempt": entry.attempt, "outcome": outcome, "why": why}
             audit.append(connection, now, "decided", person, execution, detail)
         return entry.step
+
+
+def _is_of(target: Subject, subjects: Sequence[Subject]) -> bool:
+    """Whether a target is one of the subjects, or a pod that one of them makes (whose name begins with its maker's)."""
+    for each in subjects:
+        if str(target) == str(each) or (each.uid and (target.kind, target.uid) == (each.kind, each.uid)):
+            return True
+        makes = each.kind in _MAKES_PODS and (target.kind, target.namespace) == ("Pod", each.namespace)
+        if makes and target.name.startswith(f"{each.name}-"):
+            return True
+    return False
 
 
 def statements_of(connection: Connection, execution: str) -> tuple[Statement, ...]:

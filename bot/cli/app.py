@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from bot.cli import audit, config, demo, interventions, look, runbook, serve
+from bot.cli import audit, config, demo, incident, interventions, look, report, runbook, serve
 from bot.cli.lines import printable
 from bot.cli.shared import ReaderLeft, Refused, Usage, global_options
 from bot.diagnose import NoSuchSubject
@@ -37,9 +37,11 @@ def _options(
 
 
 look.register(app)
+report.register(app)
 interventions.register(app, runbook.app)
 app.add_typer(runbook.app, name="runbook")
 app.add_typer(audit.app, name="audit")
+app.add_typer(incident.app, name="incident")
 app.add_typer(config.app, name="config")
 serve.register(app)
 demo.register(app)

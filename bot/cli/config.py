@@ -15,13 +15,16 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bot import settings as configuration
+from bot.access import grant
 from bot.cli.lines import word, write
+from bot.cli.serve import may_be_several
 from bot.cli.shared import Cluster, Config, Output, global_options, print_json, settings_of, text_console, with_progress
 from bot.diagnose import library
+from bot.lease import lease_of
 from bot.rules import rules
-from bot.settings import Settings
+from bot.settings import ClusterSettings, Settings
 from bot.store import postgres
-from bot.wiring import Target, person, target
+from bot.wiring import Target, target
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.rados import Rados, RadosError
 from diagnostics.sources.kubernetes.api import Access, Api, KubernetesError, NoSuchConfiguration, refusal
@@ -29,7 +32,7 @@ from runbooks.database import cause
 
 app = typer.Typer(no_args_is_help=True, help="The configuration: what it says, and whether it works.")
 _PATIENCE = 30.0  # seconds for one Ceph to answer
-TOKENS = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN")
+_LEASE_ANSWERS = 10.0  # seconds
 _NO_APPROVER = "nobody has the role approver: no plan of high or critical risk can be approved; see `people`"
 _COLOURS = {"ok": "green", "unknown": "magenta", "skipped": "dim", "wrong": "bold red"}
 
@@ -59,9 +62,9 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     document = {
         "version": 1, "file": str(file) if file else None, "state": _shown(settings.state_url),
         "state_fault": _state_fault(settings.state_url), "runbooks": len(books),
-        "slack": {"channel": settings.slack.channel, "tokens": {name: bool(os.environ.get(name)) for name in TOKENS}},
+        "slack": {"channel": settings.slack.channel, "tokens": {name: bool(os.environ.get(name)) for name in _tokens(settings)}},
         "schedules": schedules, "warnings": warnings,
-        "you": _person(settings, person(settings).id), "unknown_people": settings.unknown_people,
+        "you": _person(settings, grant(settings).id), "unknown_people": settings.unknown_people,
         "people": [_person(settings, name) for name in sorted(settings.people)],
         "critical_quorum": settings.critical_quorum, "default_cluster": settings.default_cluster,
         "parts": [msgspec.to_builtins(part) for part in parts],
@@ -74,6 +77,12 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     raise typer.Exit(2 if "wrong" in found else 3 if "unknown" in found else 0)
 
 
+def _tokens(settings: Settings) -> tuple[str, ...]:
+    """The secrets that `unstick serve` takes from the environment."""
+    own = "SLACK_SIGNING_SECRET" if settings.slack.mode == "http" else "SLACK_APP_TOKEN"
+    return "SLACK_BOT_TOKEN", own, "ALERTMANAGER_TOKEN"
+
+
 def _shown(url: str) -> str:
     try:
         parsed = make_url(url)
@@ -83,10 +92,9 @@ def _shown(url: str) -> str:
 
 
 def _person(settings: Settings, name: str) -> dict[str, Any]:
-    known = person(settings, name)
-    words = settings.people.get(known.id)
+    known = grant(settings, name)
     return {
-        "id": known.id, "also": list(words.also) if words else [], "roles": sorted(known.roles),
+        "id": known.id, "also": list(known.also), "roles": sorted(known.roles),
         "namespaces": sorted(known.namespaces),
     }  # fmt: skip
 
@@ -142,38 +150,88 @@ def _server_fault(url: URL) -> str | None:
 async def _tried(settings: Settings, names: list[str]) -> list[Part]:
     found = []
     for name in names:
-        try:
-            one = target(settings, name)
-        except configuration.SettingsError as error:
-            # Only a ceph.conf that is missing does that; Kubernetes is tried all the same.
-            one = target(_without_ceph(settings, name), name)
-            found += [part for part in await _tried_parts(one) if part.part != "ceph"]
-            found.append(Part(name, "ceph", "", "wrong", str(error)))
-            continue
-        found += await _tried_parts(one)
-    return found
+        # Of what `target` refuses only a ceph.conf that is missing is a part's mistake; all else is tried all the same.
+        missing, rest = _missing_conf(settings, name)
+        tried = await _tried_parts(target(rest, name))
+        found += [part for part in tried if not (missing and part.part == "ceph")] + missing
+    return [*found, *await _lease(settings)]
+
+
+async def _lease(settings: Settings) -> list[Part]:
+    """The Lease that replicas agree by; none where there is only ever one replica."""
+    if settings.leader is None or not may_be_several(settings):
+        return []
+    uses = f"{settings.leader.namespace or '(the namespace of the pod)'}/{settings.leader.lease}"
+    try:
+        async with lease_of(settings.leader) as lease:
+            await lease.read(_LEASE_ANSWERS)
+    except (configuration.SettingsError, NoSuchConfiguration) as error:
+        return [Part("*", "lease", uses, "wrong", str(error))]
+    except CouldNotLook as error:
+        return [Part("*", "lease", uses, "unknown", error.reason)]
+    return [Part("*", "lease", uses, "ok")]
 
 
 async def _tried_parts(one: Target) -> list[Part]:
-    return await asyncio.gather(*(_part(*words) for words in _parts(one)))
+    fsids: dict[str, str] = {}
+    parts = await asyncio.gather(*(_part(*words) for words in _parts(one, fsids)))
+    return [_told_apart(part, parts, fsids) for part in parts]
 
 
-def _without_ceph(settings: Settings, name: str) -> Settings:
-    cluster = settings.clusters[name].model_copy(update={"ceph": None})
+def _told_apart(part: Part, parts: list[Part], fsids: dict[str, str]) -> Part:
+    """A part as it is, unless it is a Ceph that another name stands for already, or acts on another one than it reads."""
+    name, _, _ = part.part.partition(" (remediate)")
+    fsid = fsids.get(part.part)
+    if part.status != "ok" or fsid is None or not name.startswith("ceph "):
+        return part
+    if part.part != name:
+        wrong = f"it is another cluster than {name}, {fsids[name]}: correct `remediate_conf`"
+        return msgspec.structs.replace(part, status="wrong", reason=wrong) if fsids.get(name, fsid) != fsid else part
+    before = [one.part for one in parts[: parts.index(part)] if fsids.get(one.part) == fsid and "(" not in one.part]
+    wrong = f"it is the same cluster as {', '.join(before)}: name each once in `cephs`"
+    return msgspec.structs.replace(part, status="wrong", reason=wrong) if before else part
+
+
+def _missing_conf(settings: Settings, name: str) -> tuple[list[Part], Settings]:
+    """The Ceph clusters of a cluster whose ceph.conf is missing, and the configuration without them."""
+    cluster, wrong = settings.clusters[name], list[Part]()
+    kept = dict(cluster.cephs)
+    for each in cluster.cephs:
+        alone = cluster.model_copy(update={"cephs": {each: cluster.cephs[each]}})
+        try:
+            target(_with(settings, name, alone), name)
+        except configuration.SettingsError as error:
+            wrong.append(Part(name, f"ceph {each}", "", "wrong", str(error)))
+            del kept[each]
+    rest = _with(settings, name, cluster.model_copy(update={"cephs": kept}))
+    try:
+        target(rest, name)
+    except configuration.SettingsError as error:
+        wrong.append(Part(name, "ceph", "", "wrong", str(error)))
+        rest = _with(settings, name, cluster.model_copy(update={"ceph": None}))
+    return wrong, rest
+
+
+def _with(settings: Settings, name: str, cluster: ClusterSettings) -> Settings:
     return settings.model_copy(update={"clusters": {**settings.clusters, name: cluster}})
 
 
-def _parts(one: Target) -> list[tuple[str, str, str, Callable[[], Awaitable[str]] | None]]:
-    """What to try of a cluster; the remediating identity only where it is another one."""
+def _parts(one: Target, fsids: dict[str, str]) -> list[tuple[str, str, str, Callable[[], Awaitable[str]] | None]]:
+    """What to try of a cluster; the remediating identity only where it is another one. `fsids` takes what Ceph says."""
     ceph = one.ceph_conf or ""
     words: list[tuple[str, str, str, Callable[[], Awaitable[str]] | None]] = [
         (one.name, "kubernetes", _where(one.kubernetes), _kubernetes(one.kubernetes)),
-        (one.name, "ceph", ceph, _ceph(one.connect_ceph)),
-    ]
+        *((one.name, f"ceph {each.name}", each.conf, _ceph(each.connect, f"ceph {each.name}", fsids)) for each in one.cephs),
+    ]  # fmt: skip
+    if not one.cephs:
+        words.append((one.name, "ceph", ceph, _ceph(one.connect_ceph, "ceph", fsids)))
     if one.remediate != one.kubernetes:
         words.append((one.name, "kubernetes (remediate)", _where(one.remediate), _kubernetes(one.remediate)))
     if one.remediate_ceph is not None:
-        words.append((one.name, "ceph (remediate)", ceph, _ceph(one.remediate_ceph)))
+        words.append((one.name, "ceph (remediate)", ceph, _ceph(one.remediate_ceph, "ceph (remediate)", fsids)))
+    for each in one.cephs:
+        part = f"ceph {each.name} (remediate)"
+        words.append((one.name, part, each.conf, _ceph(each.remediate, part, fsids)))
     return words
 
 
@@ -213,7 +271,7 @@ def _kubernetes(access: Access | None) -> Callable[[], Awaitable[str]] | None:
     return attempt
 
 
-def _ceph(connect: Callable[[], Rados] | None) -> Callable[[], Awaitable[str]] | None:
+def _ceph(connect: Callable[[], Rados] | None, part: str, fsids: dict[str, str]) -> Callable[[], Awaitable[str]] | None:
     if connect is None:
         return None
 
@@ -224,6 +282,7 @@ def _ceph(connect: Callable[[], Rados] | None) -> Callable[[], Awaitable[str]] |
             raise CouldNotLook(f"Ceph did not answer within {_PATIENCE:g} s: check `ceph -s`.") from None
         except RadosError as error:
             raise CouldNotLook(f"Ceph could not be asked: {error}; check `ceph -s`.") from None
+        fsids[part] = fsid
         return f"cluster {fsid} as {client}"
 
     return attempt

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from typer import Exit
 
+from bot.access import person
 from bot.cli import plans
 from bot.cli.lines import command, write
 from bot.cli.shared import Refused, Usage, print_json, run_async, say, text_console
@@ -15,7 +16,7 @@ from bot.interventions import awaited, to_type
 from bot.remedy import engine
 from bot.settings import Settings
 from bot.store import State
-from bot.wiring import Target, person
+from bot.wiring import Target
 from runbooks.engine import Refusal
 from runbooks.events import StepEvent
 from runbooks.execution import HELD, Execution, Said
@@ -63,7 +64,7 @@ def run_to_its_end(settings: Settings, target: Target, state: State, execution: 
 
     async def work() -> None:
         async with engine(settings, target, state, library(settings)) as running:
-            await _show(running.run(execution.id, person(settings)), console)
+            await _show(running.run(execution.id, person(settings, cluster=target.name)), console)
 
     try:
         run_async(work)

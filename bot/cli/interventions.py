@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bot import interventions
+from bot.access import person
 from bot.cli.executions import found, refuse, run_to_its_end, show_json, what_next
 from bot.cli.lines import command, write
 from bot.cli.shared import (
@@ -24,7 +25,6 @@ from bot.cli.shared import (
 )  # fmt: skip
 from bot.settings import Settings
 from bot.store import State
-from bot.wiring import person
 from runbooks import approval as approvals
 from runbooks.approval import Person
 from runbooks.engine import Refusal, has_died
@@ -139,7 +139,7 @@ def freeze(
     settings, state, name = _stopping(config, cluster)
 
     async def work() -> None:
-        await interventions.interventions(settings, name, state).freeze(person(settings), why)
+        await interventions.interventions(settings, name, state).freeze(person(settings, cluster=name), why)
 
     _or_refuse(work)
     write(text_console(), f"Everything is stopped in cluster {name}. An approver or admin lets it go on:")
@@ -152,7 +152,7 @@ def thaw(config: Config = None, cluster: Cluster = None) -> None:
     were: list[bool] = []
 
     async def work() -> None:
-        were.append(await interventions.interventions(settings, name, state).thaw(person(settings)))
+        were.append(await interventions.interventions(settings, name, state).thaw(person(settings, cluster=name)))
 
     _or_refuse(work)
     write(text_console(), f"Acts may go on in cluster {name}." if were[0] else f"Cluster {name} was not frozen.")
@@ -191,7 +191,7 @@ def _go_on_after(execution: str, act: Act, noted: str, where: _Where) -> None:
     target = target_of(settings, cluster, where.context, where.ceph_conf)
     _intervene(settings, state, asked, act)
     now = found(state, execution)
-    others = approvals.may_run(now.plan, person(settings), begun=True)
+    others = approvals.may_run(now.plan, person(settings, cluster=now.plan.cluster), begun=True)
     if not (where.later or others):
         run_to_its_end(settings, target, state, now, where.output)
         return
@@ -219,7 +219,7 @@ def _stopping(config: str | None, cluster: str | None) -> tuple[Settings, State,
 def _intervene(settings: Settings, state: State, execution: Execution, act: Act) -> None:
     async def work() -> None:
         words = interventions.interventions(settings, execution.plan.cluster, state)
-        await act(words, execution, person(settings))
+        await act(words, execution, person(settings, cluster=execution.plan.cluster))
 
     _or_refuse(work)
 

@@ -94,7 +94,8 @@ def why(
     state = state_of(settings)
     found = with_progress(f"Looking at {wanted} …", lambda: look_at_subject(target, state, wanted))
     if output == "json":
-        print_json(answers.why(found.status, found.finding, found.offers, found.changes, found.beside))
+        told = (found.changes, found.beside, found.changes_unseen)
+        print_json(answers.why(found.status, found.finding, found.offers, *told))
     else:
         text.why(text_console(), found)
     raise typer.Exit({Status.FOUND: 1, Status.OK: 0}.get(found.status, 3))
@@ -110,24 +111,26 @@ def locks(
     target = target_of(settings, cluster, context, ceph_conf, tuple(pool or ()))
     state = state_of(settings)
     found: Diagnosis = with_progress("Reading locks …", lambda: look_at_locks(target, state, tuple(pool or ())))
-    snapshot = found.report.snapshot
-    seen = snapshot[LOCKS]
-    blind = _no_ceph(target, seen) if isinstance(seen, NotSeen) else None
+    snapshot, looks = found.report.snapshot, found.report.looks
+    every = list(looks.values()) or [snapshot]
+    unseen = [seen for each in every if isinstance(seen := each[LOCKS], NotSeen)]
+    blind = _no_ceph(target, unseen) if len(unseen) == len(every) else None
+    document = answers.locks(target.name if found.kubernetes_seen else None, snapshot, looks)
     if output == "json":
-        document = answers.locks(target.name if found.kubernetes_seen else None, snapshot)
-        unread = [{"pool": name, "reason": blind} for name in pool or ("*",)] if blind else document["problems"]
-        print_json({**document, "problems": unread})
+        unread = [{"pool": name, "reason": blind} for name in pool or ("*",)] if blind and not looks else None
+        print_json({**document, "problems": unread or document["problems"]})
     elif blind is None:
-        text.locks(text_console(), snapshot)
-    if isinstance(seen, NotSeen):
-        raise CouldNotLook(blind or seen.reason)
-    raise typer.Exit(1 if answers.counts(snapshot) else 3 if seen.problems else 0)
+        text.locks(text_console(), document)
+    if blind is not None:
+        raise CouldNotLook(blind)
+    counts = any(answers.counts(each) for each in every)
+    raise typer.Exit(1 if counts else 3 if document["problems"] else 0)
 
 
-def _no_ceph(target: Target, seen: NotSeen) -> str:
-    if target.connect_ceph is None:
+def _no_ceph(target: Target, unseen: list[NotSeen]) -> str:
+    if not target.has_ceph:
         return "No Ceph is configured: name one with --ceph-conf, CEPH_CONF or unstick.yaml."
-    return seen.reason
+    return "; ".join(seen.reason for seen in unseen)
 
 
 def cause(output: Output = "text") -> None:

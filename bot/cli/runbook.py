@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from bot.access import person
 from bot.cli import plans, runbook_test
 from bot.cli.executions import console_of, found, refuse, run_to_its_end, show_json, sweep, what_next
 from bot.cli.lines import command, printable, write
@@ -30,7 +31,6 @@ from bot.cli.shared import (
 from bot.diagnose import library
 from bot.remedy import engine
 from bot.settings import Settings
-from bot.wiring import person
 from runbooks.approval import Decision, may_request
 from runbooks.catalog import NoSuchRunbookError
 from runbooks.catalog import lint as lint_paths
@@ -140,7 +140,7 @@ def _plan(
 
     async def work() -> Plan:
         async with engine(settings, target, state, books) as running:
-            return await runbook_test.planned(running, book, params, person(settings), record)
+            return await runbook_test.planned(running, book, params, person(settings, cluster=target.name), record)
 
     return with_progress("Planning …", work)
 
@@ -169,7 +169,11 @@ def run(
         return
     made = _plan(runbook, param, settings, context, ceph_conf, cluster)
     # What would be refused is not worth a question. A "no" must leave nothing that somebody else could start.
-    asks = made.risk is Risk.LOW and not yes and not (made.refusals or may_request(made, person(settings)))
+    asks = (
+        made.risk is Risk.LOW
+        and not yes
+        and not (made.refusals or may_request(made, person(settings, cluster=made.cluster)))
+    )
     if asks:
         plans.plan(console_of(output), made)
         if not (sys.stdin.isatty() and typer.confirm("Run it?", err=True)):
@@ -177,7 +181,7 @@ def run(
 
     async def work() -> Execution:
         async with engine(settings, target, state, library(settings)) as running:
-            return await running.request(made, person(settings))
+            return await running.request(made, person(settings, cluster=target.name))
 
     try:
         execution = run_async(work)
@@ -211,7 +215,7 @@ def approve(
 
     async def work() -> Decision:
         async with engine(settings, target, state, library(settings)) as running:
-            return await running.approve(asked, person(settings), confirm)
+            return await running.approve(asked, person(settings, cluster=target.name), confirm)
 
     try:
         decision = with_progress("Judging the plan anew …", work)
@@ -238,7 +242,7 @@ def deny(
 
     async def work() -> None:
         async with engine(settings, target, state, library(settings)) as running:
-            await running.deny(asked, person(settings), why)
+            await running.deny(asked, person(settings, cluster=target.name), why)
 
     try:
         run_async(work)

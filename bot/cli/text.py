@@ -13,8 +13,6 @@ from bot.diagnose import Diagnosis
 from bot.incidents import Answer
 from diagnostics.catalog import Listed
 from diagnostics.causes import Cause
-from diagnostics.facts import Snapshot
-from diagnostics.facts.ceph import LOCKS
 from diagnostics.model import Finding, Link, Outcome, Severity, Status
 from runbooks.offers import Offer
 
@@ -78,10 +76,12 @@ def why(console: Console, answer: Answer) -> None:
         write(console, f"not seen: {unseen}", indent=2, style="magenta")
     for beside in answer.beside:
         write(console, f"found beside it: {beside}", indent=2)
-    if answer.changes:
+    if answer.changes or answer.changes_unseen:
         write(console, "What changed lately:", style="bold")
         for change in answer.changes:
             write(console, f"{answers.moment(change.when)}  {change.subject}: {change.says}", indent=2, hang=22)
+    for unseen in answer.changes_unseen:
+        write(console, f"not seen: {unseen}", indent=2, style="dim")
     if answer.offers:
         console.print()
     _offers(console, answer.offers, 0)
@@ -112,9 +112,8 @@ def _offers(console: Console, offers: tuple[Offer, ...], indent: int) -> None:
         command(console, f"unstick runbook plan {offer.runbook}@{offer.version} {words}", indent + 2)
 
 
-def locks(console: Console, snapshot: Snapshot) -> None:
+def locks(console: Console, document: Json) -> None:
     """The locks, as a table where the terminal is wide enough for it, and what could not be read."""
-    document = answers.locks(None, snapshot)
     rows: list[Json] = document["locks"]
     cells = [_cells(row) for row in rows]
     widths = [
@@ -125,15 +124,23 @@ def locks(console: Console, snapshot: Snapshot) -> None:
     else:
         for row in rows:
             _block(console, row)
-    found = snapshot.seen(LOCKS)
-    images = sum(pool.images for pool in found.pools) if found else 0
+    images = sum(pool["images"] for pool in document["pools"])
     write(console, f"{len(rows)} lockers; {images} images in {len(document['pools'])} pools", style="dim")
     for problem in document["problems"]:
-        write(console, f"could not be read: pool {problem['pool']}: {problem['reason']}", style="magenta")
+        write(console, f"could not be read: {_unread(problem)}", style="magenta")
+
+
+def _unread(problem: Json) -> str:
+    if problem["pool"] == "*":  # a whole Ceph, which names itself
+        return str(problem["reason"])
+    whose = f"Ceph {problem['ceph']}, " if "ceph" in problem else ""
+    return f"{whose}pool {problem['pool']}: {problem['reason']}"
 
 
 def _spec(row: Json) -> str:
-    return "/".join(part for part in (row["pool"], row["namespace"], row["image"]) if part)
+    """The image, after the name of its Ceph where there are several."""
+    whose = f"{row['ceph']}: " if "ceph" in row else ""
+    return whose + "/".join(part for part in (row["pool"], row["namespace"], row["image"]) if part)
 
 
 def _cells(row: Json) -> tuple[str, ...]:

@@ -32,6 +32,11 @@ class HttpServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_ENDING, keepalive_timeout=75)
 
     @property
+    def listens(self) -> bool:
+        """Whether it can be reached."""
+        return bool(self._runner.addresses)
+
+    @property
     def port(self) -> int:
         """The port that it listens on."""
         return int(self._runner.addresses[0][1])

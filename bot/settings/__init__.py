@@ -81,12 +81,12 @@ class Settings(Words):
     without one, the newest release."""
     slack: SlackSettings = SlackSettings()
     """Where in Slack `unstick serve` works."""
-    http: HttpSettings = HttpSettings()
-    """The bot's own HTTP server."""
+    http: HttpSettings | None = HttpSettings()
+    """The bot's own HTTP server; `null` for none."""
     watch: WatchSettings = WatchSettings()
     """What opens incidents by itself."""
-    leader: LeaderSettings = LeaderSettings()
-    """How several replicas agree; one replica on SQLite needs no Lease."""
+    leader: LeaderSettings | None = LeaderSettings()
+    """How several replicas on PostgreSQL agree; `null` where there is never more than one. With SQLite there is none."""
     schedules: dict[str, ScheduleSettings] = Field(default_factory=dict)
     """Health reports by name."""
 

@@ -110,19 +110,22 @@ class _Socket(AsyncBaseSocketModeClient):
 class Connection:
     """One connection that stands again whenever it has ended. `pause` takes seconds; `say` gets one sentence a change.
 
+    `acked` is told of what was acknowledged: its kind, and after how many seconds.
+
     `client` asks for the address of each connection, with `app_token`; it should have `retry_handlers=[]`.
     """
 
     def __init__(
         self, app: AsyncApp, app_token: str, client: AsyncWebClient, *,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep, say: Callable[[str], None] = log.warning,
-        ping_interval: float = 5,
+        ping_interval: float = 5, acked: Callable[[str, float], None] = lambda _kind, _seconds: None,
     ) -> None:  # fmt: skip
         self.app = app
         self.client = client
         self.pause = pause
         self.say = say
         self.ping_interval = ping_interval
+        self.acked = acked
         self._app_token = app_token
         self._trouble: str | None = None
         self._standing: _Socket | None = None
@@ -276,6 +279,7 @@ class Connection:
             asked = AsyncBoltRequest(mode="socket_mode", body=request.payload, headers=build_headers(request))
             answer = await self.app.async_dispatch(asked)
             await send_async_response(socket, request, answer, began)
+            self.acked(request.type, time.time() - began)
         except (ConnectionError, aiohttp.ClientError):
             # It was dealt with all the same; what came of it is in the store.
             log.warning(

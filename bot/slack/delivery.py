@@ -1,11 +1,12 @@
 """Brings to Slack what the store wants people to see, and only that: what is said is decided elsewhere.
 
 Nothing is kept here that a restart would miss: a message is in the store until Slack has taken it. Order is kept within
-a channel; channels do not wait for each other.
+a channel; channels do not wait for each other. Of several replicas one holds a channel while it has something to bring
+there, and says nothing once another one could take it for dead.
 
-Delivery is at least once. Where the answer to a post is lost (a time-out, a crash), Slack may have taken it, and it is
-posted again. To look it up first would need the right to read every channel's history, which is too much to ask for
-so rare a case. Each post carries its number as metadata, so that a double can be told from a second message.
+Where the answer to a post is lost (a time-out, a crash), Slack may have taken it: it is looked for before it is posted
+again (`posting`). Only where the app may not read a channel's history, and for what one person sees alone, that cannot
+be, and it is posted again.
 """
 
 import asyncio
@@ -19,18 +20,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.slack.errors import (
-    BOT_TOKEN,
-    CALL_TIMEOUT,
-    RateLimited,
-    Rejected,
-    SlackUnreachable,
-    TokenRefused,
-    answer_of,
-    next_move,
-    waits,
-)
-from bot.store.messages import Content, Message, Messages
+from bot.slack.errors import BOT_TOKEN, RateLimited, Rejected, SlackUnreachable, TokenRefused, next_move, waits
+from bot.slack.posting import CALL_TIMEOUT, Mute, Poster
+from bot.store.messages import Message, Messages
+from bot.store.replicas import Pulse
 from runbooks.database import StoreError
 
 log = logging.getLogger("unstick.slack")
@@ -38,44 +31,49 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Seconds between two looks for what another process wrote; what this one writes is told by `wake`.
-POLL = 5.0
-# Seconds between two calls of a kind in a channel. https://docs.slack.dev/apis/web-api/rate-limits
-SPACING = {"chat.postMessage": 1.0, "chat.update": 0.5, "chat.postEphemeral": 0.2}
+POLL = 1.0
+# Seconds for which a channel is held after the last message: a second goes by between two, whoever brings them.
+LINGER = 1.0
+# Seconds between two looks whether this replica may speak again.
+MUTE = 0.1
 # What only one person sees answers what they just did: later it would puzzle them, and the audit log has it anyhow.
 STALE = timedelta(minutes=30)
-# Characters. https://docs.slack.dev/reference/methods/chat.update
-LONGEST_EDIT = 4_000
-
-# The message is no longer there, or no longer ours to edit.
-_GONE = {"message_not_found", "cant_update_message", "edit_window_closed"}
-_THREAD_GONE = {"thread_not_found", "message_not_found", "cannot_reply_to_message", "invalid_thread_ts"}
-_BAD_BLOCKS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "markdown_text_conflict"}
+# What an app may do without a right of its own, but for this.
+_MOVES = {"missing_scope": "add the scopes that `unstick slack manifest` lists to the app and install it again"}
 
 
 class Delivery:
     """Delivers for ever (`run`), or what there is (`settle`). `pause` and `now`, both in seconds, are its only time.
 
-    `client` should have `retry_handlers=[]`: the retries here are the ones that keep order.
+    `client` should have `retry_handlers=[]`: the retries here are the ones that keep order. `pulse` tells which of
+    several replicas this is (None: the only one).
     """
 
     def __init__(
-        self, client: AsyncWebClient, messages: Messages, *,
+        self, client: AsyncWebClient, messages: Messages, *, pulse: Pulse | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep, now: Callable[[], float] = time.monotonic,
+        called: Callable[[str, str], None] = lambda _method, _outcome: None,
     ) -> None:  # fmt: skip
-        self.client = client
+        """`called` is told of each call: its method, and what came of it in a word."""
         self.messages = messages
-        self.pause = pause
         self.now = now
+        self._pulse = pulse
+        self._owner = None if pulse is None or pulse.alone else pulse.id
+        self._pause = pause
+        self._poster = Poster(client, self._trying, alive=self._alive, pause=self.pause, now=now, called=called)
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._at_work: dict[str, asyncio.Task[None]] = {}
         # What should never happen, met by one at work: it ends `run` instead of being met again and again.
         self._failure: BaseException | None = None
-        self._called: dict[tuple[str, str], float] = {}
         # A refused token is no one channel's trouble: all wait until then.
         self._refused_until = 0.0
         self._token_waits = waits()
         self._said_of_token = ""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await self._pause(seconds)
 
     def wake(self) -> None:
         """Something new is in the store. Callable from any thread, before `run` and after it too."""
@@ -117,7 +115,7 @@ class Delivery:
         """See that each channel with something to tell has one at work on it. False: there is none."""
         if self._failure is not None:
             raise self._failure
-        behind = await self._in_store(self.messages.channels_behind)
+        behind = await self._in_store(self.messages.channels_behind, self._owner)
         for channel in behind:
             if channel not in self._at_work:
                 task = asyncio.create_task(self._work(channel))
@@ -139,18 +137,35 @@ class Delivery:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, channel: str) -> None:
-        """Deliver what there is for one channel, in rounds: a message that is edited all the time delays no other.
+        """Deliver what there is for one channel, while no other replica does."""
+        owner = self._owner
+        if owner is None:
+            await self._rounds(channel)
+        elif await self._in_store(self.messages.hold, channel, owner):
+            await self._rounds(channel)
+            await self.pause(LINGER)
+            await self._rounds(channel)
+            await self._in_store(self.messages.let_go, channel, owner)
+        else:
+            await self.pause(POLL)  # it is found again until the other one is done
 
-        Each is read anew before each try, so that only its newest version is told.
+    async def _rounds(self, channel: str) -> None:
+        """Deliver in rounds: a message that is edited all the time delays no other.
+
+        Each is read anew before each try, so that only its newest version is told, by who holds the channel still.
         """
         last, tries, said = 0, waits(), ""
         while True:
             await self._while_refused()
+            while not self._alive(CALL_TIMEOUT):
+                await self.pause(MUTE)
             message = await self._next(channel, last)
             if message is None:
                 return
             try:
                 await _to_its_end(self._deliver(message))
+            except Mute:
+                continue
             except TokenRefused as refused:
                 self._refused(refused)
             except SlackUnreachable as trouble:
@@ -164,8 +179,14 @@ class Delivery:
                 last, tries, said = message.id, waits(), ""
 
     async def _next(self, channel: str, last: int) -> Message | None:
-        above = await self._in_store(self.messages.next_behind, channel, last)
-        return above or (await self._in_store(self.messages.next_behind, channel, 0) if last else None)
+        above = await self._in_store(self.messages.next_behind, channel, last, self._owner)
+        return above or (await self._in_store(self.messages.next_behind, channel, 0, self._owner) if last else None)
+
+    def _alive(self, for_seconds: float) -> bool:
+        return self._pulse is None or self._pulse.alive(for_seconds)
+
+    async def _trying(self, message: Message, file: dict[str, str] | None) -> None:
+        await self._in_store(self.messages.trying, message, file)
 
     async def _deliver(self, message: Message) -> None:
         """Tell Slack, and note what came of it. What it raises leaves the message as it was, to be tried again."""
@@ -177,11 +198,12 @@ class Delivery:
             await self._give_up(message, "It was for one person and is out of date; the audit log has it.")
             return
         try:
-            ts = await self._tell(message)
+            shown = await self._poster.show(message)
         except Rejected as rejected:
             self._token_is_good()
-            await self._give_up(message, f"Slack does not take it ({rejected.code}): {next_move(rejected.code)}.")
-        except (TokenRefused, SlackUnreachable):
+            move = _MOVES.get(rejected.code) or next_move(rejected.code)
+            await self._give_up(message, f"Slack does not take it ({rejected.code}): {move}.")
+        except (TokenRefused, SlackUnreachable, Mute):
             raise
         except Exception as error:
             # A message that trips the code must not hold up those behind it for ever.
@@ -189,68 +211,11 @@ class Delivery:
             await self._give_up(message, f"Unstick itself failed at it ({type(error).__name__}): see its log.")
         else:
             self._token_is_good()
-            await self._in_store(self.messages.delivered, message, ts)
+            await self._in_store(self.messages.delivered, message, shown.ts, shown.version)
 
     async def _give_up(self, message: Message, reason: str) -> None:
         log.error("Message %d was not delivered to %s. %s", message.id, message.channel, reason)
         await self._in_store(self.messages.undeliverable, message, reason)
-
-    async def _tell(self, message: Message) -> str | None:
-        try:
-            return await self._show(message, message.content)
-        except Rejected as rejected:
-            if rejected.code not in _BAD_BLOCKS or not message.content.blocks:
-                raise
-            log.error(
-                "Slack does not take the blocks of message %d (%s): its text alone is shown.", message.id, rejected.code
-            )
-            return await self._show(message, Content(message.content.text))
-
-    async def _show(self, message: Message, content: Content) -> str | None:
-        said: dict[str, Any] = {"text": content.text, "blocks": list(content.blocks)}
-        if message.only_to:
-            await self._post("chat.postEphemeral", message, {**said, "user": message.only_to})
-            return None
-        if message.ts:
-            edited = {**said, "text": _fitting(content.text), "ts": message.ts}
-            try:
-                await self._call("chat.update", message.channel, edited)
-            except Rejected as rejected:
-                if rejected.code not in _GONE:
-                    raise
-                # Somebody deleted it. An edit is news, and news of an incident belongs before those who are on call.
-                log.warning(
-                    "Message %d is gone from %s (%s): it is posted anew.", message.id, message.channel, rejected.code
-                )
-            else:
-                return message.ts
-        return await self._post("chat.postMessage", message, {**said, "metadata": _metadata(message)})
-
-    async def _post(self, method: str, message: Message, said: dict[str, Any]) -> str | None:
-        """Post into the thread, or into the channel itself where there is none to post into.
-
-        A parent without a `ts` failed for good, as order sees to it that it came first. Its reason may be its own, as
-        blocks that Slack does not take; if it is the channel's, the reply will learn it soon enough.
-        """
-        if message.parent_ts:
-            try:
-                return await self._call(method, message.channel, {**said, "thread_ts": message.parent_ts})
-            except Rejected as rejected:
-                if rejected.code not in _THREAD_GONE:
-                    raise
-                log.warning("The thread of message %d is gone: it is posted to %s itself.", message.id, message.channel)
-        return await self._call(method, message.channel, said)
-
-    async def _call(self, method: str, channel: str, arguments: dict[str, Any]) -> str | None:
-        """One call at Slack's pace; the answer is the `ts` of what it made, if it says."""
-        rest = self._called.get((method, channel), -SPACING[method]) + SPACING[method] - self.now()
-        if rest > 0:
-            await self.pause(rest)
-        self._called[method, channel] = self.now()
-        call = self.client.api_call(method, json={"channel": channel, **arguments})
-        answer = await answer_of(call, BOT_TOKEN, CALL_TIMEOUT)
-        ts = answer.get("ts")
-        return None if ts is None else str(ts)
 
     def _refused(self, refused: TokenRefused) -> None:
         if str(refused) != self._said_of_token:
@@ -292,12 +257,3 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _metadata(message: Message) -> dict[str, Any]:
-    return {"event_type": "unstick", "event_payload": {"message": message.id}}
-
-
-def _fitting(text: str) -> str:
-    """The text of an edit, which Slack bounds more narrowly than a post's. With blocks it is only the fallback."""
-    return text if len(text) <= LONGEST_EDIT else text[: LONGEST_EDIT - 1] + "…"

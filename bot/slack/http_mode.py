@@ -6,9 +6,11 @@ plays a request again is seen to here, in the store, because the next one may re
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
@@ -24,27 +26,26 @@ PATIENCE = 2.0  # seconds for the store; Slack waits for three
 class SlackByHttp:
     """Takes what Slack sends to the request URL."""
 
-    def __init__(self, app: AsyncApp, signatures: Signatures) -> None:
-        """`app` knows the signing secret. What it verified is looked up in `signatures` before anything listens."""
+    def __init__(self, app: AsyncApp, signatures: Signatures, acked: Callable[[str, float], None]) -> None:
+        """`app` knows the signing secret. What it verified is looked up in `signatures` before anything listens.
+
+        `acked` is told of what was acknowledged: its kind, and after how many seconds.
+        """
         self._app = app
+        self._acked = acked
         self._signatures = signatures
         app.middleware(self._once())
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""
-        headers: dict[str, str | Sequence[str]] = {name: list(request.headers.getall(name)) for name in request.headers}
         try:
-            body = (await request.read()).decode()
-        except UnicodeDecodeError:
+            await request.text()
+        except (UnicodeDecodeError, LookupError):
             return web.Response(status=400, text="This is no text.")
-        asked = AsyncBoltRequest(body=body, query=request.query_string, headers=headers)
-        answer = await self._app.async_dispatch(asked)
-        made = web.Response(status=answer.status, text=answer.body)
-        for name, values in answer.headers.items():
-            if name.lower() not in ("content-length", "set-cookie"):
-                for value in values:
-                    made.headers[name] = value
-        return made
+        began = time.monotonic()
+        answer = await self._app.async_dispatch(await to_bolt_request(request))
+        self._acked("http", time.monotonic() - began)
+        return await to_aiohttp_response(answer)
 
     def _once(self) -> Callable[..., Awaitable[BoltResponse]]:
         """A middleware, which Bolt asks after it has verified the request."""

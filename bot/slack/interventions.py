@@ -21,13 +21,14 @@ from runbooks.interventions import Interventions
 
 
 async def _words(desk: Desk, cluster: str) -> Interventions:
-    return interventions(await asyncio.to_thread(desk.now), cluster, desk.state)
+    settings = await asyncio.to_thread(desk.now)
+    return interventions(settings, cluster, desk.state, desk.who(settings, cluster))
 
 
 async def say_of_step(desk: Desk, job: SayOfStep) -> GoOn | None:
     """Say a word on a step. The answer is what is to be done next: to go on, where whoever said it may."""
-    person = desk.person(job.asker)
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
+    person = desk.person(job.asker, execution.plan.cluster)
     said = await asyncio.to_thread(desk.state.runbooks.statements, execution.id)
     try:
         if not _kept_already(job, person, execution, said):
@@ -61,9 +62,9 @@ async def _refuse(desk: Desk, person: Person, execution: Execution, reason: str)
 
 async def cancel(desk: Desk, job: Cancel) -> None:
     """End an execution, at once or after the act that is under way."""
-    person = desk.person(job.asker)
     await asyncio.to_thread(desk.state.runbooks.interrupted, has_died)  # a dead runner cannot be asked to stop
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
+    person = desk.person(job.asker, execution.plan.cluster)
     words = await _words(desk, execution.plan.cluster)
     try:
         await words.cancel(execution, person, job.why)
@@ -75,8 +76,8 @@ async def cancel(desk: Desk, job: Cancel) -> None:
 
 async def withdraw(desk: Desk, job: Withdraw) -> None:
     """Take one's own approval back."""
-    person = desk.person(job.asker)
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
+    person = desk.person(job.asker, execution.plan.cluster)
     words = await _words(desk, execution.plan.cluster)
     try:
         await words.withdraw(execution, person)
@@ -95,7 +96,7 @@ def _cluster(desk: Desk, name: str | None) -> str:
 async def freeze(desk: Desk, job: Freeze) -> None:
     """Stop every act in a cluster, and tell everybody in the channel."""
     cluster = _cluster(desk, job.cluster)
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, cluster)
     await (await _words(desk, cluster)).freeze(person, job.why)
     held = await asyncio.to_thread(desk.state.runbooks.frozen, cluster)
     await desk.edit(job.message, answers.frozen(cluster, person.id, held.why if held else job.why))
@@ -104,7 +105,7 @@ async def freeze(desk: Desk, job: Freeze) -> None:
 async def thaw(desk: Desk, job: Thaw) -> None:
     """Let acts go on in a cluster, and tell with what somebody may go on."""
     cluster = _cluster(desk, job.cluster)
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, cluster)
     were = await (await _words(desk, cluster)).thaw(person)
     known = await asyncio.to_thread(desk.state.runbooks.history)
     paused = [each for each in known if each.state is ExecutionState.PAUSED and each.plan.cluster == cluster]

@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Collection
 
+from sqlalchemy import Connection
+
 from bot.diagnose import NoSuchSubject, look_at_locks, look_at_subject, run_checks
-from bot.incidents import Answer, Incident, IncidentState, same
+from bot.incidents import UNSTICK, Answer, Incident, IncidentState, same
 from bot.slack.blocks import answers
+from bot.slack.blocks import incident as blocks
 from bot.slack.desk import Desk
 from bot.slack.jobs import LookAtAll, LookAtLocks, LookAtSubject
 from bot.slack.tell import tell_incident
+from bot.store.incidents import Saying
 from bot.store.messages import Content
 from diagnostics.catalog import chosen
 from diagnostics.facts import NotSeen
@@ -21,15 +25,15 @@ _DELETE = "kubernetes.delete_pod"  # of the pod that waits, so that its owner ma
 
 async def look(desk: Desk, job: LookAtSubject) -> None:
     """Explain one thing: in the message of its incident, or, where nothing is wrong, in the asker's own."""
-    subject = job.subject
-    await desk.insist(desk.person(job.asker), (subject.namespace,), f"{subject} is not looked at")
+    subject, person = job.subject, desk.person(job.asker, desk.cluster(job.cluster))
+    await desk.insist(person, (subject.namespace,), f"{subject} is not looked at")
     target = desk.target(job.cluster)
     answer = await look_at_subject(target, desk.state, subject)
     incident: Incident | None
     if answer.status is Status.FOUND:
-        incident = await _found(desk, target.name, answer, job.channel, job.message)
+        incident = await keep(desk, target.name, answer, job.channel, job.message, who=person.id)
     else:
-        incident = await _settled(desk, target.name, answer)
+        incident = await _settled(desk, target.name, answer, person.id)
     if incident is None or (answer.status is Status.OK and incident.state is IncidentState.OPEN):
         if incident is None or job.incident or incident.message != job.message:
             await _answer(desk, job, answers.answer(answer))
@@ -50,15 +54,24 @@ async def _pointer(desk: Desk, incident: Incident) -> Content:
     return answers.pointer(incident, desk.link(message))
 
 
-async def _found(desk: Desk, cluster: str, answer: Answer, channel: str, message: int) -> Incident:
-    """Keep what a look found, and tell of it where it belongs; a message that told of it elsewhere leads there."""
+async def keep(
+    desk: Desk, cluster: str, answer: Answer, channel: str, message: int | None, *, who: str = UNSTICK
+) -> Incident:
+    """Keep what a look found, and tell of it where it belongs; a message that told of it elsewhere leads there.
+
+    `message` is what a new incident is told of by; None: a message is made for it, if it takes one. What nobody asked
+    for (`who`) changes by which of several things an incident is told only where that does not wait any more.
+    """
     kept = desk.state.incidents
     before = await asyncio.to_thread(kept.home, cluster, answer.finding)
     left = await asyncio.to_thread(kept.about, cluster, answer.finding.subject)
-    if before is None and left is not None and left.message == message:
-        # It has another root than those that it waited with: they keep the message.
-        message = await desk.say(channel, answers.begun(f"Looking at {answer.finding.subject}"))
-    incident = await asyncio.to_thread(kept.found, cluster, answer, channel, message)
+    incident = await asyncio.to_thread(
+        lambda: kept.found(
+            cluster, answer, channel, _opened(desk) if message is None else message, who=who, back=_back(desk),
+            anew=_opened(desk), aside=who == UNSTICK,
+        )
+    )  # fmt: skip
+    desk.wake()
     await tell_incident(desk, incident)
     if left is not None and left.id != incident.id:
         await tell_incident(desk, left)
@@ -67,7 +80,28 @@ async def _found(desk: Desk, cluster: str, answer: Answer, channel: str, message
     return incident
 
 
-async def _settled(desk: Desk, cluster: str, answer: Answer) -> Incident | None:
+def _opened(desk: Desk) -> Saying:
+    """The message of a new incident, which is there if and only if that is."""
+
+    def say(connection: Connection, incident: Incident) -> int:
+        content, key = blocks.incident(incident, None), f"incident/{incident.id}"
+        return desk.state.messages.add_within(connection, incident.channel, content, key=key)
+
+    return say
+
+
+def _back(desk: Desk) -> Saying:
+    """The note in the thread of an incident that comes back."""
+
+    def say(connection: Connection, incident: Incident) -> int:
+        content, key = blocks.back(incident), f"incident/{incident.id}/back/{incident.returns}"
+        add = desk.state.messages.add_within
+        return add(connection, incident.channel, content, parent=incident.message, key=key)
+
+    return say
+
+
+async def _settled(desk: Desk, cluster: str, answer: Answer, who: str) -> Incident | None:
     """The incident that a thing which is well again was in. What could not be seen ends nothing.
 
     Where others wait still, it is told by the first of them that is found to.
@@ -77,7 +111,7 @@ async def _settled(desk: Desk, cluster: str, answer: Answer) -> Incident | None:
     if incident is None or answer.status is not Status.OK or answer.starting:
         return None
     waiting = [each for each in incident.subjects if not same(each, subject)]
-    incident = await asyncio.to_thread(desk.state.incidents.leave, incident.id, subject, _note(answer))
+    incident = await asyncio.to_thread(desk.state.incidents.leave, incident.id, subject, note(answer), who)
     for each in waiting:
         if await _look_at_one(desk, incident, each, ()) is Status.FOUND:
             break
@@ -85,7 +119,8 @@ async def _settled(desk: Desk, cluster: str, answer: Answer) -> Incident | None:
     return await asyncio.to_thread(desk.state.incidents.get, incident.id)
 
 
-def _note(answer: Answer) -> str:
+def note(answer: Answer) -> str:
+    """How an incident was resolved by a look that found something well."""
     return f"looked at again: {answer.finding.summary}"
 
 
@@ -96,30 +131,30 @@ async def look_again(desk: Desk, incident: Incident) -> None:
     """
     if incident.state is not IncidentState.OPEN:
         return
-    replaced = await asyncio.to_thread(_replaced, desk, incident)
+    gone = await asyncio.to_thread(replaced, desk, incident)
     for subject in incident.subjects:
-        await _look_at_one(desk, incident, subject, replaced)
+        await _look_at_one(desk, incident, subject, gone)
     await tell_incident(desk, incident)
 
 
-async def _look_at_one(desk: Desk, incident: Incident, subject: Subject, replaced: Collection[str]) -> Status:
-    """Look at one of the things that wait in an incident. `replaced` are those whose replacements are known to run."""
+async def _look_at_one(desk: Desk, incident: Incident, subject: Subject, gone: Collection[str]) -> Status:
+    """Look at one of the things that wait in an incident. `gone` are those whose replacements are known to run."""
     leave = desk.state.incidents.leave
     try:
         answer = await look_at_subject(desk.target(incident.cluster), desk.state, subject)
     except NoSuchSubject:
-        if str(subject) not in replaced:
+        if str(subject) not in gone:
             return Status.UNKNOWN
         await asyncio.to_thread(leave, incident.id, subject, f"{subject} is gone, and was replaced")
         return Status.OK
     if answer.status is Status.FOUND:
-        await _found(desk, incident.cluster, answer, incident.channel, incident.message)
+        await keep(desk, incident.cluster, answer, incident.channel, incident.message)
     elif answer.status is Status.OK and not answer.starting:
-        await asyncio.to_thread(leave, incident.id, subject, _note(answer))
+        await asyncio.to_thread(leave, incident.id, subject, note(answer))
     return answer.status
 
 
-def _replaced(desk: Desk, incident: Incident) -> frozenset[str]:
+def replaced(desk: Desk, incident: Incident) -> frozenset[str]:
     """The pods that the last run made way for: it is done only once it has proved that their replacements run."""
     runs = [desk.state.runbooks.get(each.execution) for each in desk.state.requests.of_incident(incident.id)]
     last = max(runs, key=lambda run: run.created, default=None)
@@ -134,17 +169,21 @@ def _replaced(desk: Desk, incident: Incident) -> frozenset[str]:
 
 async def look_at_all(desk: Desk, job: LookAtAll) -> None:
     """Run all checks, and say what every one of them came to."""
-    await desk.insist(desk.person(job.asker), (job.namespace,), "nothing is looked at")
+    await desk.insist(desk.person(job.asker, desk.cluster(job.cluster)), (job.namespace,), "nothing is looked at")
     target = desk.target(job.cluster)
     found = await run_checks(target, desk.state, chosen(), (job.namespace,) if job.namespace else ())
+    desk.metrics.scanned(target.name, found.report, found.seconds)
     await desk.edit(job.message, answers.check(found, target.name))
 
 
 async def locks(desk: Desk, job: LookAtLocks) -> None:
     """List the locks. They belong to no namespace and name pods of all: whoever may look into some may not see them."""
-    await desk.insist(desk.person(job.asker), (None,), "locks are not looked at")
+    await desk.insist(desk.person(job.asker, desk.cluster(job.cluster)), (None,), "locks are not looked at")
     found = await look_at_locks(desk.target(job.cluster), desk.state)
-    snapshot = found.report.snapshot
-    seen = snapshot[LOCKS]
-    content = answers.failure(f"Locks could not be read: {seen.reason}") if isinstance(seen, NotSeen) else None
-    await desk.edit(job.message, content or answers.locks(snapshot))
+    report = found.report
+    unseen = [
+        seen.reason for each in report.looks.values() or (report.snapshot,) if isinstance(seen := each[LOCKS], NotSeen)
+    ]
+    blind = len(unseen) == max(1, len(report.looks))
+    content = answers.failure(f"Locks could not be read: {'; '.join(unseen)}") if blind else None
+    await desk.edit(job.message, content or answers.locks(report.snapshot, report.looks))

@@ -5,6 +5,7 @@ Slack vouches for who clicks and where, not for what a button's value says: that
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from bot.slack.desk import Desk
@@ -16,6 +17,27 @@ from runbooks.store import Execution
 
 Body = Mapping[str, Any]
 _LONGEST = 80  # characters of a forged id that are kept
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an answer goes: a channel, or a thread there, of our own message `parent` or of somebody else's (`thread`)."""
+
+    channel: str
+    parent: int | None = None
+    thread: str | None = None
+
+
+def place_of(desk: Desk, body: Body) -> Place:
+    """The place of what was clicked: where in a thread, that thread. It blocks."""
+    channel, container = channel_of(body), {**(body.get("message") or {}), **(body.get("container") or {})}
+    ts, thread = container.get("message_ts") or container.get("ts") or "", container.get("thread_ts")
+    parent = desk.state.messages.thread_of(channel, ts)
+    if parent is None and thread and thread != ts:
+        parent = desk.state.places.message_at(channel, thread)
+        if parent is None:
+            return Place(channel, thread=thread)
+    return Place(channel, parent=parent)
 
 
 def channel_of(body: Body) -> str:

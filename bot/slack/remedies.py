@@ -37,7 +37,8 @@ MARGIN = 1.0
 async def _engine(desk: Desk, cluster: str | None) -> AsyncIterator[Engine]:
     settings = await asyncio.to_thread(desk.now)
     books = await asyncio.to_thread(library, settings)
-    async with engine(settings, desk.target(cluster), desk.state, books) as running:
+    target = desk.target(cluster)
+    async with engine(settings, target, desk.state, books, desk.who(settings, target.name)) as running:
         yield running
 
 
@@ -45,7 +46,7 @@ async def plan_fix(desk: Desk, job: PlanFix) -> None:
     """Plan what an offer would do, in the incident's thread."""
     incident = await asyncio.to_thread(desk.state.incidents.get, job.incident)
     offer = next((each for each in incident.answer.offers if offer_name(each) == job.offer), None)
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, incident.cluster)
     if offer is None:
         gone = ("what was found has changed since the button was drawn: look at the incident's message again",)
         await desk.edit(job.message, answers.refusal("nothing is planned", gone))
@@ -61,7 +62,7 @@ async def plan_fix(desk: Desk, job: PlanFix) -> None:
 async def request_approval(desk: Desk, job: RequestApproval) -> GoOn | None:
     """Ask for a plan that was shown, if it is still the plan that would be made. The answer is what is to be done next."""
     shown = await asyncio.to_thread(desk.state.requests.shown, job.plan)
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, shown.plan.cluster)
     async with _engine(desk, shown.plan.cluster) as running:
         book = running.find(f"{shown.plan.runbook}@{shown.plan.version}")
         plan = await running.plan(book, shown.plan.params, person)
@@ -78,11 +79,11 @@ async def request_approval(desk: Desk, job: RequestApproval) -> GoOn | None:
 
 async def run_runbook(desk: Desk, job: RunRunbook) -> GoOn | None:
     """Plan a runbook and ask for it; a plan of low risk is shown first, for its requester to confirm."""
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, desk.cluster(job.cluster))
     async with _engine(desk, job.cluster) as running:
         book = running.find(job.runbook)
         plan = await running.plan(book, parse_parameters(book, job.params), person)
-        await desk.insist(person, plan.namespaces, "nothing is planned")
+        await desk.insist(person, plan.namespaces or (None,), "nothing is planned")
         shown = await asyncio.to_thread(desk.state.requests.show, plan, None, job.message, job.channel)
         await desk.edit(job.message, plan_blocks.plan(shown))
         if plan.refusals or _needs_nobody(plan, running):
@@ -117,7 +118,7 @@ async def _ask(
         message = desk.state.messages.add_within(connection, shown.channel, content, parent=parent)
         desk.state.requests.asked(connection, shown, execution.id, message)
 
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, plan.cluster)
     try:
         execution = await running.request(plan, person, also=told)
     except AskedAlready:
@@ -131,8 +132,8 @@ async def _ask(
 
 async def approve(desk: Desk, job: Approve) -> GoOn | None:
     """Approve an execution. The answer is what is to be done next: run it, once nobody's word is missing."""
-    person = desk.person(job.asker)
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
+    person = desk.person(job.asker, execution.plan.cluster)
     given = await asyncio.to_thread(desk.state.runbooks.approvals, execution.id)
     if execution.state is ExecutionState.APPROVED and person.ids & {one.person.id for one in given}:
         # A restart came between the approval and the run that it allowed.
@@ -147,8 +148,8 @@ async def approve(desk: Desk, job: Approve) -> GoOn | None:
 
 async def deny(desk: Desk, job: Deny) -> None:
     """Deny an execution."""
-    person = desk.person(job.asker)
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
+    person = desk.person(job.asker, execution.plan.cluster)
     async with _engine(desk, execution.plan.cluster) as running:
         await running.deny(execution, person, job.why)
     said = StepEvent("", Say.ENDED, f"denied by {person.id}" + (f": {job.why}" if job.why else ""))
@@ -159,7 +160,7 @@ async def deny(desk: Desk, job: Deny) -> None:
 async def go_on(desk: Desk, job: GoOn, stopping: asyncio.Event) -> bool:
     """Run an approved execution, or go on with an interrupted one. False where it was left because the bot stops."""
     execution = await asyncio.to_thread(desk.state.runbooks.get, job.execution)
-    person = desk.person(job.asker)
+    person = desk.person(job.asker, execution.plan.cluster)
     if job.interrupted and execution.state.ended:
         await _ended(desk, execution)  # a restart came between its end and the news of it
         return True

@@ -4,6 +4,7 @@ So it does not matter who calls it, how often, or whether a restart came in betw
 """
 
 import asyncio
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
@@ -14,32 +15,63 @@ from bot.slack.blocks import plan as plan_blocks
 from bot.slack.blocks.plan import Run
 from bot.slack.blocks.progress import ran_out
 from bot.slack.desk import Desk
+from bot.store.messages import Content
 from bot.store.requests import Request
 from runbooks import approval as approvals
 from runbooks.approval import Approval
 from runbooks.store import Execution
 
+TRIES = 4
+"""How often a message is rendered anew because another replica was first."""
+
 
 async def tell_incident(desk: Desk, incident: Incident) -> None:
     """Let an incident's message say what is known of it."""
-    async with desk.telling:
-        run = await asyncio.to_thread(_latest_run, desk, incident.id)
-        now = await asyncio.to_thread(desk.state.incidents.get, incident.id)
-        await desk.edit(now.message, incident_blocks.incident(now, run))
+
+    def as_it_is() -> tuple[int, Content]:
+        run = _latest_run(desk, incident.id)
+        now = desk.state.incidents.get(incident.id)
+        return now.message, incident_blocks.incident(now, run)
+
+    await _tell(desk, (await asyncio.to_thread(desk.state.incidents.get, incident.id)).message, as_it_is)
 
 
 async def tell_request(desk: Desk, execution_id: str) -> Execution:
     """Let the messages of an execution say how it stands; once its end is told, nothing more will come."""
+    request = await asyncio.to_thread(desk.state.requests.get, execution_id)
+    if request is None:
+        return await asyncio.to_thread(desk.state.runbooks.get, execution_id)
+    told: list[Execution] = []
+
+    def as_it_is() -> tuple[int, Content]:
+        execution, _, run = _run_of(desk, execution_id)
+        told.append(execution)
+        return request.message, plan_blocks.request(run, approvers_of(desk, execution))
+
+    await _tell(desk, request.message, as_it_is)
+    if request.incident is not None:
+        await tell_incident(desk, await asyncio.to_thread(desk.state.incidents.get, request.incident))
+    if told[-1].state.ended and not request.closed:
+        await asyncio.to_thread(_close, desk, request, told[-1])
+    return told[-1]
+
+
+async def _tell(desk: Desk, message: int, as_it_is: Callable[[], tuple[int, Content]]) -> None:
+    """Let a message say how things stand, which `as_it_is` reads; and where that is now.
+
+    Another replica may read and write in between. So the message's version is read first, and where it has changed by
+    the time of the edit, all is read anew. Whoever was first twice had read after this began: what it wrote is as new.
+    """
+    state = desk.state
     async with desk.telling:
-        execution, request, run = await asyncio.to_thread(_run_of, desk, execution_id)
-        if request is not None:
-            await desk.edit(request.message, plan_blocks.request(run, approvers_of(desk, execution)))
-    if request is not None:
-        if request.incident is not None:
-            await tell_incident(desk, await asyncio.to_thread(desk.state.incidents.get, request.incident))
-        if execution.state.ended and not request.closed:
-            await asyncio.to_thread(_close, desk, request, execution)
-    return execution
+        for _ in range(TRIES):
+            version = (await asyncio.to_thread(state.messages.get, message)).wanted_version
+            where, content = await asyncio.to_thread(as_it_is)
+            if where != message:
+                message = where  # it has moved meanwhile, and the version is another's
+            elif await asyncio.to_thread(state.messages.edit, message, content, version):
+                break
+    desk.wake()
 
 
 def _close(desk: Desk, request: Request, execution: Execution) -> None:
@@ -62,8 +94,8 @@ def approvers_of(desk: Desk, execution: Execution) -> tuple[str, ...]:
     plan = execution.plan
     now = desk.state.runbooks.now()
     able = []
-    for name in desk.now().people:
-        person = desk.person(name)
+    for name in desk.known():
+        person = desk.person(name, plan.cluster)
         if not approvals.may_approve(plan, Approval(person, plan.hash, plan.confirmation, now), now):
             able.append(person.id)
     return tuple(able)
@@ -77,7 +109,7 @@ def _latest_run(desk: Desk, incident: str) -> Run | None:
 def _run_of(desk: Desk, execution_id: str) -> tuple[Execution, Request | None, Run]:
     store = desk.state.runbooks
     execution = store.get(execution_id)
-    given = approvals.anew(store.approvals(execution_id), desk.person)
+    given = approvals.anew(store.approvals(execution_id), lambda who: desk.person(who, execution.plan.cluster))
     decision = approvals.decide(execution.plan, given, store.now(), desk.now().critical_quorum)
     told = desk.state.requests.told(execution_id)
     said = len(store.statements(execution_id))

@@ -14,6 +14,13 @@ CONFIRM_BLOCK, CONFIRM_INPUT = "confirm", "typed"
 DENIAL_MODAL = "denial"
 WHY_BLOCK, WHY_INPUT = "why", "typed"
 ATTESTATION_MODAL, SKIP_MODAL, CANCEL_MODAL = "attestation", "skip", "cancel"
+# Which runbook, and what it is told: an input a parameter.
+PICK_MODAL, PICK_BLOCK, PICK_INPUT = "pick", "runbook", "chosen"
+RUN_MODAL, PARAMETER_INPUT = "run", "value"
+SNOOZE_MODAL, SNOOZE_BLOCK, SNOOZE_INPUT = "snoozing", "for", "chosen"
+DIAGNOSE_MODAL, SUBJECT_BLOCK, SUBJECT_INPUT = "diagnosing", "subject", "typed"
+# The shortcut in the menu of a message.
+DIAGNOSE, DIAGNOSE_LABEL = "diagnose", "Diagnose this"
 
 
 class Button(StrEnum):
@@ -33,6 +40,7 @@ class Button(StrEnum):
     CANCEL = "cancel"
     ACK = "ack"
     SNOOZE = "snooze"
+    REFRESH = "refresh"
 
     @property
     def label(self) -> str:
@@ -45,7 +53,7 @@ _LABELS = {
     Button.REQUEST_APPROVAL: "Request approval", Button.APPROVE: "Approve", Button.DENY: "Deny",
     Button.WITHDRAW: "Withdraw", Button.DONE: "Done", Button.ATTEST: "Attest", Button.TRY_AGAIN: "Try again",
     Button.SKIP: "Skip", Button.CANCEL: "Cancel",
-    Button.ACK: "Ack", Button.SNOOZE: "Snooze",
+    Button.ACK: "Ack", Button.SNOOZE: "Snooze", Button.REFRESH: "Refresh",
 }  # fmt: skip
 
 
@@ -84,6 +92,11 @@ def click_of(value: str) -> Click:
         return msgspec.json.decode(value, type=Click)
     except msgspec.DecodeError:
         raise ValueError("the button carries nothing that Unstick wrote") from None
+
+
+def parameter_block(name: str) -> str:
+    """The block of a window in which a parameter is filled in."""
+    return f"param-{name}"
 
 
 def offer_name(offer: Offer) -> str:

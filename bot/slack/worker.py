@@ -3,21 +3,27 @@
 import asyncio
 import logging
 import threading
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
 from bot.diagnose import NoSuchSubject
 from bot.settings import SettingsError
-from bot.slack import interventions, looks, remedies, reporting
+from bot.slack import alerts, attention, interventions, looks, remedies, reporting
+from bot.slack.acceptor import Acceptor
 from bot.slack.blocks import answers
 from bot.slack.desk import Desk
 from bot.slack.jobs import (
+    Ack,
     AnyJob,
     Approve,
+    AskReport,
     Cancel,
     Deny,
+    FollowUp,
     Forgotten,
     Freeze,
     GoOn,
@@ -25,16 +31,21 @@ from bot.slack.jobs import (
     LookAtLocks,
     LookAtSubject,
     MakeReport,
+    Notice,
     PlanFix,
     RequestApproval,
     RunRunbook,
     SayOfStep,
+    Snooze,
+    TellAlerts,
     Thaw,
     Withdraw,
     lane_of,
 )
 from bot.slack.tell import tell_request
-from bot.store.messages import Content
+from bot.store.jobs import Left
+from bot.store.messages import Content, Said
+from bot.store.replicas import Pulse
 from bot.work import Busy, Lane, WorkLoop
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.librados import CephConfError
@@ -49,6 +60,9 @@ from runbooks.store import LostLease
 
 _log = logging.getLogger("unstick.work")
 KEEP = 10.0  # seconds between two looks at what waits: an approval expires, the command line went on with something
+POLL = 1.0  # seconds between two looks for work that is nobody's
+# So much of one person's waits at most: a rush is taken, a loop in somebody's script does not shut all others out.
+EACH = 1_000
 TOO_SLOW = "The state database is too slow just now, so nothing was accepted: try again in a minute."
 _TOLD = (
     NoSuchSubject, SettingsError, CouldNotLook, NoSuchConfiguration, CephConfError, StoreError, LostLease,
@@ -57,100 +71,112 @@ _TOLD = (
 
 
 class Worker:
-    """Takes jobs from the edge and does them on the work loop."""
+    """Takes jobs from the edge and does them on the work loop. Of several replicas each does its own jobs.
 
-    def __init__(self, desk: Desk, loop: WorkLoop) -> None:
+    `pulse` tells which replica this is (None: the only one).
+    """
+
+    def __init__(self, desk: Desk, loop: WorkLoop, pulse: Pulse | None = None) -> None:
         self.desk = desk
         self.loop = loop
         self.stopping = asyncio.Event()
-        self._without_place: dict[int, AnyJob] = {}
+        self.pulse = pulse or Pulse(desk.state.replicas, alone=True)
+        self.acceptor = Acceptor(
+            desk.state, self.pulse.id, self._submit_or_wait, desk.wake, admit=self._admit, dismiss=self._dismiss
+        )
+        self._without_place: dict[int, Left] = {}
+        # Of whom how much waits or is under way here; jobs that nobody asked for are nobody's.
+        self._askers: Counter[str] = Counter()
+        self._guard = threading.Lock()
 
-    async def accept(self, job: AnyJob) -> None:
-        """Keep a job and have it done. Where this is cancelled, it is not done.
+    async def accept(self, job: AnyJob, key: str | None = None) -> None:
+        """Keep a job and have it done. Where this is cancelled, it is not done. Of one `key` there is one job at a time.
 
         Raises:
             Busy: too much waits already.
             StoreError: it cannot be kept, and so will not be done.
         """
-        await self._take(lambda: job, lambda _: None)
+        await self.acceptor.take(lambda _: job, key=key)
 
     async def begin(
-        self, channel: str, first: Content, job: Callable[[int], AnyJob], parent: int | None = None
-    ) -> None:
-        """Accept a job with a message that will become its answer, or say there why it is not accepted.
+        self, channel: str, first: Content, job: Callable[[int], AnyJob], parent: int | None = None, *,
+        thread: str | None = None, key: str | None = None,
+    ) -> None:  # fmt: skip
+        """Accept a job with a message that will become its answer: both or neither. `thread`: as a message has it.
 
         Raises:
             Busy: too much waits already.
             StoreError: it cannot be kept, and so will not be done.
         """
-        messages = self.desk.state.messages
-        said: list[int] = []
+        await self.acceptor.take(job, Said(channel, first, parent, thread), key)
 
-        def made() -> AnyJob:
-            said.append(messages.add(channel, first, parent=parent))
-            return job(said[0])
+    def _admit(self, job: AnyJob) -> None:
+        """Find a job a place among those that wait. What nobody asked for has one: nobody could ask for it again."""
+        if not job.asker:
+            return
+        with self._guard:
+            if self._askers[job.asker] >= EACH:
+                raise Busy(f"{EACH} of your requests wait already: try again when some of them are answered.")
+            if not self.loop.room(lane_of(job)):
+                raise Busy("Too many requests wait already: try again in a minute.")
+            self._askers[job.asker] += 1
 
-        def refused(why: str) -> None:
-            for message in said:
-                messages.edit(message, answers.failure(why))
-
-        await self._take(made, refused)
-
-    async def _take(self, made: Callable[[], AnyJob], refused: Callable[[str], None]) -> None:
-        """A thread that waits for the database cannot be stopped: whoever is first, it or its canceller, decides."""
-        jobs, decided = self.desk.state.jobs, threading.Lock()
-
-        def take() -> None:
-            if decided.locked():
-                return
-            try:
-                job = made()
-                number = jobs.add(job, wanted=lambda: decided.acquire(blocking=False))
-                if number is None:
-                    refused(TOO_SLOW)
-                elif isinstance(job, MakeReport):
-                    self._submit_or_wait(number, job)  # nobody is there to ask for it again
-                else:
-                    self._submit_or_refuse(number, job)
-            except (Busy, StoreError) as error:
-                with suppress(StoreError):
-                    refused(str(error))
-                raise
-            finally:
-                self.desk.wake()
-
-        taking = asyncio.ensure_future(asyncio.to_thread(take))
-        try:
-            await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            if decided.acquire(blocking=False):
-                taking.add_done_callback(lambda late: late.cancelled() or late.exception())
-                raise
-            await taking
+    def _dismiss(self, job: AnyJob) -> None:
+        if job.asker:
+            with self._guard:
+                self._askers[job.asker] -= 1
+                if self._askers[job.asker] <= 0:
+                    del self._askers[job.asker]
 
     def resume(self) -> None:
-        """Go on with everything that had been accepted before a restart. What was decided too long ago is asked for anew."""
-        state = self.desk.state
-        for left in state.jobs.left(AnyJob):
-            job = left.job
-            if lane_of(job) is Lane.DECISIONS and state.jobs.now() - left.asked >= PLAN_LASTS:
-                when = f"{left.asked:%Y-%m-%d %H:%M:%S} UTC"
-                self._submit_or_wait(left.number, Forgotten(job.asker, job.channel, when))
-                continue
-            self._submit_or_wait(left.number, _resumed(job))
+        """Live as a replica, and go on with everything that had been accepted before a restart.
+
+        Raises:
+            StoreError: the state database cannot be used.
+        """
+        if self.pulse.alone:
+            self.pulse.begin()
+        self.take_over(of_the_dead=True)
+
+    def take_over(self, *, of_the_dead: bool) -> None:
+        """Do what is nobody's, or was a dead replica's. What was decided too long ago is asked for anew.
+
+        Raises:
+            StoreError: the state database cannot be used.
+        """
+        jobs = self.desk.state.jobs
+        for left in jobs.take_over(AnyJob, self.pulse.id, of_the_dead=of_the_dead):
+            job = _resumed(left.job)
+            if lane_of(job) is Lane.DECISIONS and jobs.now() - left.asked >= PLAN_LASTS:
+                job = Forgotten(job.asker, job.channel, f"{left.asked:%Y-%m-%d %H:%M:%S} UTC")
+            if job.asker:
+                with self._guard:
+                    self._askers[job.asker] += 1
+            self._submit_or_wait(replace(left, job=job))
 
     async def keep(self) -> None:
-        """Let messages of requests say how these stand, also where something else than a click changed that."""
+        """Let messages of requests say how these stand, also where something else than a click changed that.
+
+        And go on with what is left over: by a replica that died, by one that ended, or by whoever wrote it for anybody.
+        """
+        await asyncio.gather(self._every(lambda: KEEP, self.sweep), self._every(lambda: POLL, self._gather))
+
+    async def _every(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            for number in list(self._without_place):
-                self._submit_or_wait(number, self._without_place.pop(number))
             try:
-                await self.sweep()
+                await work()
             except StoreError as error:
                 _log.error("%s", error)
             except Exception:  # noqa: BLE001 - one row that nobody can read must not end the rounds for all others
                 _log.exception("a round through what waits ended early")
-            await asyncio.sleep(KEEP)
+            await asyncio.sleep(seconds())
+
+    async def _gather(self) -> None:
+        for number in list(self._without_place):
+            if left := self._without_place.pop(number, None):
+                self._submit_or_wait(left)
+        if not self.stopping.is_set():
+            await asyncio.to_thread(self.take_over, of_the_dead=not self.pulse.alone)
 
     async def sweep(self) -> None:
         """End what has expired by the store's time, and let every open request's message say how it stands now.
@@ -175,30 +201,26 @@ class Worker:
     async def _stop(self) -> None:
         self.stopping.set()
 
-    def _submit(self, number: int, job: AnyJob) -> None:
-        self.loop.submit(lane_of(job), lambda: self._do(number, job))
-
-    def _submit_or_refuse(self, number: int, job: AnyJob) -> None:
-        try:
-            self._submit(number, job)
-        except Busy:
-            self.desk.state.jobs.done(number)
-            raise
-
-    def _submit_or_wait(self, number: int, job: AnyJob) -> None:
+    def _submit_or_wait(self, left: Left) -> None:
         """Have something done that was accepted already: it is not turned away, but waits for a place."""
         try:
-            self._submit(number, job)
+            self.loop.submit(lane_of(left.job), lambda: self._do(left))
         except Busy:
-            self._without_place[number] = job
+            self._without_place[left.number] = left
 
-    async def _do(self, number: int, job: AnyJob) -> None:
-        jobs = self.desk.state.jobs
+    async def _do(self, left: Left) -> None:
+        number, job = left.number, left.job
+        if self.stopping.is_set() or not await self._is_ours(number):
+            self._dismiss(job)
+            return  # as it stands in the store it is done by another replica, or after the restart
         following: GoOn | None = None
         said: Content | None = None
+        began = time.monotonic()
         try:
             following = await self._done(job)
-            if following is job:
+            self.desk.metrics.did(type(job).__name__, time.monotonic() - began)
+            if following is not None and following is job:
+                self._dismiss(job)
                 return  # left as it stands: it is kept for the next start
         except Refusal as refusal:
             said = answers.refusal(refusal.what, refusal.reasons)
@@ -210,18 +232,35 @@ class Worker:
             said = answers.failure(f"{_which(job)}{what}")
         try:
             if said is not None:
-                await self._say(job, said)
+                # Of this job it is said once, should another replica do it anew.
+                await self._say(job, said, left.name)
             if following is None:
-                await asyncio.to_thread(jobs.done, number)
-            else:
-                await asyncio.to_thread(jobs.replace, number, following)
+                await asyncio.to_thread(self.desk.state.jobs.done, number, self._owner())
+            elif not await asyncio.to_thread(self.desk.state.jobs.replace, number, following, self._owner()):
+                following = None
         except StoreError as error:
             _log.error("what came of a job of kind %s could not be kept: %s", type(job).__name__, error)
             # Neither told nor noted: it is done again, and finds what was done of it.
-            self._without_place[number] = _resumed(following or job)
+            self._without_place[number] = replace(left, job=_resumed(following or job))
             return
-        if following is not None:
-            self._submit_or_wait(number, following)
+        if following is None:
+            self._dismiss(job)
+        else:
+            self._submit_or_wait(replace(left, job=following))
+
+    def _owner(self) -> str | None:
+        """Whose jobs are touched: whoever is alone has them all."""
+        return None if self.pulse.alone else self.pulse.id
+
+    async def _is_ours(self, number: int) -> bool:
+        """Whether a job that waited here is not done by another replica, which took this one for dead, by now."""
+        owner = self._owner()
+        if owner is None:
+            return True
+        try:
+            return await asyncio.to_thread(self.desk.state.jobs.owned, number, owner)
+        except StoreError:
+            return True  # to do it twice is harmless; to leave it is not
 
     async def _done(self, job: AnyJob) -> GoOn | None:
         """Do a job. The answer is what is to be done next: the job itself where it was left unfinished."""
@@ -260,24 +299,37 @@ class Worker:
                 return interventions.freeze(desk, job)
             case Thaw():
                 return interventions.thaw(desk, job)
+            case Notice():
+                return attention.notice(desk, job)
+            case FollowUp():
+                return attention.follow_up(desk, job)
+            case Ack():
+                return attention.ack(desk, job)
+            case Snooze():
+                return attention.snooze(desk, job)
             case MakeReport():
                 return reporting.report(desk, job)
+            case AskReport():
+                return reporting.ask(desk, job)
+            case TellAlerts():
+                return alerts.tell(desk, job)
             case Forgotten():
                 what = f"What you asked for at {job.asked} was left undone while Unstick was away: ask anew."
                 return self._say(job, answers.failure(what))
         raise AssertionError(f"nobody does {job!r}")
 
-    async def _say(self, job: AnyJob, content: Content) -> None:
+    async def _say(self, job: AnyJob, content: Content, key: str | None = None) -> None:
         """Tell what went wrong where the answer was to come, or the asker alone, where that is nowhere."""
         message = getattr(job, "message", None)
         if isinstance(job, LookAtSubject) and job.incident:
             message = None  # an incident's message tells of the incident, whatever happens to one look
         if isinstance(message, int):
             await self.desk.edit(message, content)
-        elif job.asker:
-            await self.desk.say(job.channel, content, only_to=job.asker, parent=await self._thread(job))
-        else:
-            await self.desk.say(job.channel, content)
+            return
+        parent = await self._thread(job) if job.asker else None
+        add = self.desk.state.messages.add
+        await asyncio.to_thread(add, job.channel, content, parent=parent, only_to=job.asker or None, key=key)
+        self.desk.wake()
 
     async def _thread(self, job: AnyJob) -> int | None:
         """The thread in which somebody clicked: there the answer is looked for."""

@@ -18,6 +18,8 @@ from bot.store.incidents import Incidents
 from bot.store.jobs import Jobs
 from bot.store.leaders import Leaders
 from bot.store.messages import Messages
+from bot.store.places import Places
+from bot.store.replicas import Replicas
 from bot.store.reports import Reports
 from bot.store.requests import Requests
 from bot.store.sightings import Sightings
@@ -48,6 +50,8 @@ class State:
     alerts: Alerts
     signatures: Signatures
     leaders: Leaders
+    replicas: Replicas
+    places: Places
 
 
 def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> State:
@@ -70,7 +74,7 @@ def open_state(url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     return State(
         Store(engine, now), Sightings(engine, now), Incidents(engine, now), Messages(engine, now),
         Requests(engine, now), Reports(engine, now), Jobs(engine, now), Counts(engine, now), Alerts(engine, now), Signatures(engine, now),
-        Leaders(engine, now),
+        Leaders(engine, now), Replicas(engine, now), Places(engine, now),
     )  # fmt: skip
 
 

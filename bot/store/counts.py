@@ -52,5 +52,5 @@ class Counts(Database):
                 oldest_behind=from_stored(oldest) if oldest else None,
                 jobs=connection.execute(select(func.count()).select_from(jobs)).scalar_one(),
                 approvals=connection.execute(select(func.count()).select_from(executions).where(waiting)).scalar_one(),
-                incidents=dict(connection.execute(of_cluster).tuples().all()),
+                incidents={row[0]: row[1] for row in connection.execute(of_cluster)},
             )

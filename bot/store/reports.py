@@ -1,6 +1,7 @@
-"""Keeps what scheduled reports found, and who made which: each firing is one replica's alone."""
+"""Keeps what scheduled reports found, and which firings were asked for: each once."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,22 +22,20 @@ _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql":
 class Reports(Database):
     """All scheduled reports. Methods block: call them in threads."""
 
-    def claim(self, schedule: str, fires: datetime) -> bool:
-        """Take a firing, by the time that the schedule sets for it. False: another replica has it already.
+    def claim(self, connection: Connection, schedule: str, fires: datetime) -> bool:
+        """Take a firing, by the time that the schedule sets for it. False: it was taken already.
 
-        A firing that was claimed is never given away again: a report that its replica died over is not made.
+        What is to come of it is written in the same transaction, so that one that was taken is never without it.
 
         Raises:
-            StoreError: the database cannot be written, or is of a kind that cannot settle who was first.
+            StoreError: the database is of a kind that cannot settle who was first.
         """
         row = {"schedule": schedule, "fires": stored(fires), "claimed": stored(self.now())}
         claiming = _claiming(self.engine.dialect.name, row)
-        with self.write() as connection:
-            connection.execute(
-                delete(slots).where(slots.c.schedule == schedule, slots.c.fires < stored(fires - SLOTS_KEPT))
-            )
-            taken = connection.execute(claiming).first()
-        return taken is not None
+        connection.execute(
+            delete(slots).where(slots.c.schedule == schedule, slots.c.fires < stored(fires - SLOTS_KEPT))
+        )
+        return connection.execute(claiming).first() is not None
 
     def last(self, schedule: str, cluster: str) -> HealthReport | None:
         """The last report of a schedule about a cluster. One that another version wrote in other words counts as none.
@@ -54,6 +53,22 @@ class Reports(Database):
             return msgspec.convert(row.report, HealthReport) if row else None
         except msgspec.ValidationError:
             return None
+
+    def since(self, cluster: str, begin: datetime) -> tuple[HealthReport, ...]:
+        """The reports about a cluster since a time, of every schedule, the oldest first; as far as they can be read.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        about = reports.c.report["cluster"].as_string() == cluster
+        wanted = select(reports.c.report).where(reports.c.taken_at >= stored(begin), about)
+        with self.read() as connection:
+            rows = connection.execute(wanted.order_by(reports.c.taken_at)).scalars().all()
+        found = []
+        for row in rows:
+            with suppress(msgspec.ValidationError):
+                found.append(msgspec.convert(row, HealthReport))
+        return tuple(found)
 
     def keep(self, schedule: str, report: HealthReport, told: Callable[[Connection], object] = lambda _: None) -> None:
         """Keep a report, for the next one to be compared with. Of two of the same instant the later one stays.

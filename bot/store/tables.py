@@ -44,6 +44,7 @@ incident_events = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
     Column("who", String(253), nullable=False),
+    Column("what", String(16), nullable=False),
     Column("says", Text, nullable=False),
 )  # fmt: skip
 
@@ -178,6 +179,7 @@ reports = Table(
 
 _BEHIND = text("wanted_version > shown_version AND failed IS NULL")
 Index("messages_key", messages.c.key, unique=True)
+Index("messages_place", messages.c.channel, messages.c.ts)
 Index("jobs_key", jobs.c.key, unique=True)
 Index("incidents_home", incidents.c.home_key)
 Index("messages_behind", messages.c.channel, messages.c.id, sqlite_where=_BEHIND, postgresql_where=_BEHIND)

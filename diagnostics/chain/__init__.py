@@ -5,7 +5,6 @@ Every link says what is so and shows where it was read. A chain ends where proof
 
 import msgspec
 
-from diagnostics.chain.changes import changes
 from diagnostics.chain.events import telling_event
 from diagnostics.chain.locks import lock_links, locked_by_name, volume_links
 from diagnostics.chain.pods import from_pod
@@ -17,7 +16,7 @@ from diagnostics.facts.kubernetes import ATTACHMENTS, CLAIMS, EVENTS, PODS, REPL
 from diagnostics.facts.resources import Pod
 from diagnostics.model import Finding, Link, Subject
 
-__all__ = ["READS", "changes", "explain", "telling_event"]
+__all__ = ["READS", "explain", "telling_event"]
 
 READS = (
     Read(PODS, where=lambda pod: pod.is_creating or is_node_plugin(pod)), Read(EVENTS), Read(CLAIMS), Read(VOLUMES),

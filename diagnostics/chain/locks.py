@@ -216,7 +216,9 @@ def _client_evidence(image: LockedImage, locker: Locker, snapshot: Snapshot) -> 
     if not isinstance(osdmap, NotSeen):
         covering = [fence.entry for fence in osdmap.fences if fence.covers(locker.address)]
         yield Evidence("osd blocklist", ", ".join(covering) or f"no entry covers {locker.address}")
-        yield Evidence("ceph cluster", f"the one that is configured ({osdmap.fsid}) is assumed to be the volume's")
+        placed = [v.whereabouts.says for v in volumes_of(image.image.spec, snapshot) if v.whereabouts]
+        assumed = f"the one that is configured ({osdmap.fsid}) is assumed to be the volume's"
+        yield Evidence("ceph cluster", placed[0] if placed else assumed)
 
 
 def node_link(node: Node, snapshot: Snapshot, why: str) -> Link:

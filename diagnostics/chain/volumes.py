@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from diagnostics.facts import NotSeen, Snapshot
 from diagnostics.facts.ceph import ImageSpec
 from diagnostics.facts.holders import volume_of
-from diagnostics.facts.images import image_of_pod_volume, image_of_volume, is_rbd
+from diagnostics.facts.images import (
+    image_of_pod_volume,
+    image_of_volume,
+    is_here,
+    is_of_another,
+    is_rbd,
+    named_image,
+    why_nameless,
+)
 from diagnostics.facts.kubernetes import CLAIMS, VOLUMES
 from diagnostics.facts.resources import Claim, Pod, PodVolume, Volume
 from diagnostics.model import Evidence, Link
@@ -33,6 +41,8 @@ def volume_path(
     """The links from one of a pod's volumes to its image: claim and PV, or nothing for an inline volume."""
     name = entry.claim_name(pod.metadata.name)
     if name is None:
+        if entry.rbd is not None and not is_here(entry) and not is_of_another(entry):
+            unseen.append(f"the image of volume {entry.name}: {why_nameless(entry)}")
         return [], image_of_pod_volume(entry)
     claim = next((c for c in claims_of(pod, snapshot) if c.metadata.name == name), None)
     if claim is None:
@@ -47,8 +57,10 @@ def volume_path(
             unseen.append(f"volume of {name}: {unread.reason}")
         return links, None
     image = image_of_volume(volume)
-    if image is None and is_rbd(volume):
+    if image is None and is_rbd(volume) and is_here(volume):
         unseen.append(f"the image of {volume.subject}: its attributes do not say which it is")
+    elif image is None and is_rbd(volume) and not is_of_another(volume):
+        unseen.append(f"the image of {volume.subject}: {why_nameless(volume)}")
     return [*links, volume_link(volume)], image
 
 
@@ -64,7 +76,7 @@ def claim_link(claim: Claim) -> Link:
 
 def volume_link(volume: Volume) -> Link:
     """What a PersistentVolume is made of."""
-    spec = image_of_volume(volume)
+    spec = named_image(volume)
     if volume.spec.rbd:
         text = f"spec.rbd: pool {volume.spec.rbd.pool}, image {volume.spec.rbd.image}, user {volume.spec.rbd.user}"
     elif volume.spec.csi:
@@ -73,4 +85,7 @@ def volume_link(volume: Volume) -> Link:
         text = "neither spec.rbd nor a Ceph CSI driver"
     nameless = "is an RBD image that it does not name" if is_rbd(volume) else "is no RBD image"
     says = f"is the RBD image {spec}" if spec else nameless
-    return Link(volume.subject, says, (Evidence(f"GET persistentvolumes {volume.metadata.name}", text),))
+    proofs = [Evidence(f"GET persistentvolumes {volume.metadata.name}", text)]
+    if volume.whereabouts is not None:
+        proofs.append(Evidence("ceph cluster", volume.whereabouts.says))
+    return Link(volume.subject, says, tuple(proofs))

@@ -223,7 +223,10 @@ class Daemon(msgspec.Struct, frozen=True):
 
 
 class OsdMap(msgspec.Struct, frozen=True):
-    """The cluster's identity, flags that stop I/O, fences, its health, and where its daemons and we ourselves are."""
+    """The cluster's identity, flags that stop I/O, fences, its health, and where its daemons and we ourselves are.
+
+    Read around a node with several Ceph clusters, it has the fences and daemons of all: `others` are their fsids.
+    """
 
     fsid: str
     flags: frozenset[str]
@@ -231,6 +234,7 @@ class OsdMap(msgspec.Struct, frozen=True):
     daemons: tuple[Daemon, ...]
     own_ips: tuple[str, ...]
     health: str = "HEALTH_OK"
+    others: frozenset[str] = frozenset()
 
 
 class Sighting(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from diagnostics.facts.resources import (
     StorageClass,
     pod_row,
 )
+from diagnostics.facts.resources.workloads import PodTemplate
 from diagnostics.facts.workloads import DAEMON_SETS as DAEMON_SETS
 
 MOST_OBJECTS = 50  # of single objects that a scan asks for by name (ConfigMaps, Secrets): more is another trouble
@@ -100,7 +101,7 @@ def _storage_classes(snapshot: Snapshot) -> Iterable[Get | List]:
     return {Get(name): None for name in names if name}
 
 
-def config_maps_of(pod: Pod) -> Iterator[tuple[str, bool]]:
+def config_maps_of(pod: Pod | PodTemplate) -> Iterator[tuple[str, bool]]:
     """The ConfigMaps that a pod mounts, and whether each is optional."""
     for entry in pod.spec.volumes or ():
         if entry.config_map and entry.config_map.name:
@@ -138,7 +139,7 @@ def is_ceph_csi(driver: str) -> bool:
     return any(is_driver(driver, name) for name in (RBD_DRIVER, CEPHFS_DRIVER))
 
 
-def csi_config_maps_of(pod: Pod) -> tuple[str, ...]:
+def csi_config_maps_of(pod: Pod | PodTemplate) -> tuple[str, ...]:
     """The ConfigMaps with ceph-csi's configuration that a node plugin mounts.
 
     By their names, or by that of the pod's volume, which ceph-csi's manifests and charts call `ceph-csi-config` too.

@@ -95,7 +95,7 @@ def configs(snapshot: Snapshot) -> dict[str, CsiConfig]:
             key = (pod.metadata.namespace, name)
             for driver in drivers_of(pod.spec) if key in there else ():
                 maps.setdefault(driver, {})[key] = there[key]
-    return {driver: _joined([parse_config(one) for one in found.values()]) for driver, found in maps.items()}
+    return {driver: joined([parse_config(one) for one in found.values()]) for driver, found in maps.items()}
 
 
 def config_unseen(driver: str, snapshot: Snapshot) -> str:
@@ -142,7 +142,8 @@ class _Unusable(Exception):
     """JSON, but not of the shape that ceph-csi reads."""
 
 
-def _joined(parts: list[CsiConfig]) -> CsiConfig:
+def joined(parts: list[CsiConfig]) -> CsiConfig:
+    """Several ConfigMaps of one driver as one configuration."""
     return CsiConfig(
         tuple(m for part in parts for m in part.maps), tuple(e for part in parts for e in part.entries),
         frozenset(name for part in parts for name in part.mapped), tuple(p for part in parts for p in part.problems),

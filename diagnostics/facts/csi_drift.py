@@ -21,10 +21,11 @@ from diagnostics.facts.csi_config import (
     parse_config,
     stale_monitors,
 )
-from diagnostics.facts.images import RBD_DRIVER, image_of_volume, is_driver
+from diagnostics.facts.images import RBD_DRIVER, image_of_volume, is_driver, is_here
 from diagnostics.facts.kubernetes import VOLUMES, Get
 from diagnostics.facts.resources import CSISource, Secret, StorageClass, Volume
 from diagnostics.facts.users import unread
+from diagnostics.facts.whereabouts import CEPHS
 from diagnostics.model import Evidence, Link, Subject, Unseen, quoted
 
 _CONFIG, _ABSENT = "csi-config-invalid", "ceph-object-missing"
@@ -50,13 +51,13 @@ def ceph_classes(snapshot: Snapshot) -> tuple[StorageClass, ...]:
 
 def in_config(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
     """What is wrong with the ConfigMaps themselves, and monitors in them that are none of this Ceph's any more."""
-    listing, osdmap = snapshot.seen(CSI_CONFIG), snapshot.seen(OSDMAP)
+    listing, osdmap, cephs = snapshot.seen(CSI_CONFIG), snapshot.seen(OSDMAP), snapshot.seen(CEPHS)
     for one in listing.full if listing else ():
         name, parsed = f"{one.metadata.namespace}/{one.metadata.name}", parse_config(one)
         wrong = list(parsed.problems)
         for entry in parsed.entries if osdmap else ():
             assert osdmap is not None
-            if entry.monitors and not (ours := is_of(entry, osdmap)):
+            if entry.monitors and not (ours := is_of(entry, osdmap)) and not (cephs and cephs.has(entry)):
                 yield Unseen(f"ConfigMap {name}: cluster {entry.id}", _FOREIGN if ours is False else _NAMED)
             if stale := stale_monitors(entry, osdmap):
                 wrong.append(f"cluster {entry.id} names monitors that are not there: {quoted(stale)}")
@@ -105,6 +106,8 @@ def in_pools(snapshot: Snapshot) -> Iterator[Drift | Unseen]:
     missing = frozenset(locks.absent if locks else ())
     is_ours = cache(lambda driver, cluster: _is_ours(known.get(driver), cluster, snapshot))
     for volume, csi in ceph_volumes(snapshot):
+        if not is_here(volume):
+            continue
         image, given = image_of_volume(volume), csi.volume_attributes or {}
         wanted += [(_volume_link(volume, f"lies in the pool {given[key]}"), cluster_id_of(volume), csi.driver, given[key])
                    for key in ("pool", "dataPool") if given.get(key)]  # fmt: skip
@@ -212,8 +215,10 @@ def unread_of_ceph(snapshot: Snapshot) -> Iterator[Unseen]:
 
 
 def _is_ours(config: CsiConfig | None, cluster: str | None, snapshot: Snapshot) -> bool:
-    """Whether a clusterID means the Ceph that was looked at: it is taken for it, unless its monitors speak against that."""
+    """Whether a clusterID means the Ceph that was looked at: one is taken for it, unless its monitors speak against that."""
     osdmap, entry = snapshot.seen(OSDMAP), config.entry(cluster) if config and cluster else None
+    if snapshot.seen(CEPHS) is not None:  # of several none is taken for it without proof
+        return osdmap is not None and (cluster == osdmap.fsid if entry is None else is_of(entry, osdmap) is True)
     return osdmap is None or entry is None or is_of(entry, osdmap) is not False
 
 

@@ -16,15 +16,40 @@ def is_driver(driver: str, name: str) -> bool:
 
 
 def image_of_volume(volume: Volume) -> ImageSpec | None:
-    """The image behind a PV: in-tree `rbd`, or ceph-csi. None where it is another storage or does not name one."""
+    """The image behind a PV, in the Ceph that is looked at.
+
+    None where it is another storage, does not name one, or does not lie in this Ceph, or nobody knows in which.
+    """
+    return named_image(volume) if is_here(volume) else None
+
+
+def is_here(volume: Volume | PodVolume) -> bool:
+    """Whether a volume is taken to lie in the Ceph that is looked at: by proof where several are configured."""
+    return volume.whereabouts is None or volume.whereabouts.here
+
+
+def is_of_another(volume: Volume | PodVolume) -> bool:
+    """Whether a volume is known to lie in another Ceph that is configured: the look at that one tells of it."""
+    return volume.whereabouts is not None and not volume.whereabouts.here and bool(volume.whereabouts.ceph)
+
+
+def why_nameless(volume: Volume | PodVolume) -> str:
+    """Why an RBD volume of no other Ceph leads to no image here: its Ceph is not known, or it does not say which image."""
+    if not is_here(volume) and volume.whereabouts is not None:
+        return volume.whereabouts.says
+    return "it is an RBD image, but its attributes do not say which"
+
+
+def named_image(volume: Volume) -> ImageSpec | None:
+    """The image that a PV names, in whichever Ceph it lies."""
     if volume.spec.rbd:
         return _in_tree(volume.spec.rbd)
     return _csi(volume.spec.csi) if volume.spec.csi else None
 
 
 def image_of_pod_volume(volume: PodVolume) -> ImageSpec | None:
-    """The image that a pod names itself (in-tree `rbd`), without a claim."""
-    return _in_tree(volume.rbd) if volume.rbd else None
+    """The image in this Ceph that a pod names itself (in-tree `rbd`), without a claim."""
+    return _in_tree(volume.rbd) if volume.rbd and is_here(volume) else None
 
 
 def is_rbd(volume: Volume) -> bool:
@@ -52,6 +77,20 @@ def images_of(snapshot: Snapshot) -> tuple[ImageSpec, ...]:
     for pod in pods.full if pods else ():
         named += [image_of_pod_volume(volume) for volume in pod.spec.volumes or ()]
     return tuple(dict.fromkeys(image for image in named if image))
+
+
+def unplaced_images(snapshot: Snapshot) -> dict[str, str]:
+    """The images whose Ceph is not known, by their names, with the reason: nobody looks at them. Only of several Cephs."""
+    volumes, pods = snapshot.seen(k8s.VOLUMES), snapshot.seen(k8s.PODS)
+    entries = [entry for pod in (pods.full if pods else ()) for entry in pod.spec.volumes or ()]
+    named = [(volume, named_image(volume)) for volume in (volumes.full if volumes else ())]
+    every: list[tuple[Volume | PodVolume, ImageSpec | None]] = [
+        *named,
+        *((one, _in_tree(one.rbd)) for one in entries if one.rbd),
+    ]
+    return {
+        str(spec): one.whereabouts.says for one, spec in every if spec and one.whereabouts and not one.whereabouts.ceph
+    }
 
 
 def parse_spec(text: str) -> ImageSpec:

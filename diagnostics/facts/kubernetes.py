@@ -68,7 +68,8 @@ class Listing(Generic[F]):
 class Resource(Kind[Listing[F]], Generic[F]):
     """A Kubernetes resource: `requests` says what to ask, and `verbs` what that takes in RBAC.
 
-    Where the server does not serve `version`, those in `older` are asked, in that order.
+    Where the server does not serve `version`, those in `older` are asked, in that order. Of one that is `metadata_only` no
+    content is asked for: by name alone.
     One that is `granted_by_choice` asks for metadata alone, never for content, and that it is forbidden is no blindness:
     the cluster's owner did not grant it (Secrets).
     """
@@ -82,6 +83,7 @@ class Resource(Kind[Listing[F]], Generic[F]):
     verbs: str = "get list"
     granted_by_choice: bool = False
     older: tuple[str, ...] = ()
+    metadata_only: bool = False
 
     @property
     def path(self) -> str:

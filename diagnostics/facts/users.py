@@ -7,7 +7,7 @@ from typing import Any
 from diagnostics.facts import Kind, NotSeen, Snapshot
 from diagnostics.facts.ceph import ImageSpec
 from diagnostics.facts.holders import images_of_pod, volume_of
-from diagnostics.facts.images import image_of_volume, is_ceph, is_rbd
+from diagnostics.facts.images import image_of_volume, is_ceph, is_here, is_of_another, is_rbd, why_nameless
 from diagnostics.facts.kubernetes import CLAIMS, EVENTS, PODS, VOLUMES
 from diagnostics.facts.resources import Event, Pod
 from diagnostics.model import Unseen
@@ -46,11 +46,14 @@ def shared_images(pod: Pod, snapshot: Snapshot) -> frozenset[str]:
 
 
 def nameless(pod: Pod, snapshot: Snapshot) -> Iterator[Unseen]:
-    """The pod's volumes that are RBD images but do not say which: their locks cannot be found."""
+    """The pod's volumes that are RBD images but do not say which, or of no known Ceph: their locks cannot be found."""
     for claim in pod.claims:
         volume = volume_of(pod, claim, snapshot)
-        if volume is not None and is_rbd(volume) and image_of_volume(volume) is None:
-            yield Unseen(str(volume.subject), "it is an RBD image, but its attributes do not say which")
+        if volume is not None and is_rbd(volume) and image_of_volume(volume) is None and not is_of_another(volume):
+            yield Unseen(str(volume.subject), why_nameless(volume))
+    for entry in pod.spec.volumes or ():
+        if entry.rbd is not None and not is_here(entry) and not is_of_another(entry):
+            yield Unseen(f"volume {entry.name} of {pod.subject}", why_nameless(entry))
 
 
 def fresh_events(snapshot: Snapshot) -> Iterator[tuple[Pod, Event]]:

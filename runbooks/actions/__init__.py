@@ -3,11 +3,14 @@
 An action plans purely from facts, so that what is approved is exactly what is done. Everything it writes is declared.
 """
 
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from queue import Empty, Queue
+from time import monotonic
 from typing import Any
 
 from diagnostics.facts import Read
@@ -18,6 +21,8 @@ from runbooks.situation import Planned, Situation
 
 # How long, in seconds, an act on Ceph may take in all: three calls at their own time-outs and some more.
 PATIENCE = 90.0
+# Of these, how long the connections to several Ceph clusters may take; each gives up by itself after some seconds.
+CONNECTING = 30.0
 
 
 class ActFailed(Exception):
@@ -34,10 +39,14 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True)
 class Clients:
-    """The connections that write, with the remediating identity. `ceph` connects when it is called."""
+    """The connections that write, with the remediating identity. `ceph` connects when it is called.
+
+    Where several Ceph clusters are configured, `cephs` has how to connect to each, by name.
+    """
 
     kubernetes: WritingApi | None
     ceph: Callable[[], Rados] | None
+    cephs: Mapping[str, Callable[[], Rados]] = field(default_factory=dict)
 
     def api(self) -> WritingApi:
         """The Kubernetes API to write to.
@@ -49,15 +58,77 @@ class Clients:
             raise ActFailed("No Kubernetes is configured to act on.")
         return self.kubernetes
 
-    def connect(self) -> Rados:
-        """A Ceph connection to write with.
+    def connect(self, fsid: str) -> Rados:
+        """A connection to write with, to the Ceph with this fsid and to no other.
+
+        Of several, all are tried at the same time: one that is away does not hold up another's act.
 
         Raises:
-            ActFailed: there is none.
+            ActFailed: there is none, or none with this fsid.
+            CouldNotLook, RadosError: the only one cannot be reached.
         """
+        if self.cephs:
+            return _of_several(self.cephs, fsid)
         if self.ceph is None:
             raise ActFailed("No Ceph is configured to act on.")
-        return self.ceph()
+        rados = self.ceph()
+        if (found := _fsid_of(rados)) != fsid:
+            rados.close()
+            raise ActFailed(f"This is Ceph {found}, but the plan is for {fsid}; nothing was changed.")
+        return rados
+
+
+def _fsid_of(rados: Rados) -> str:
+    """The fsid of the cluster that a connection is to; where it does not tell, the connection is closed."""
+    try:
+        return rados.fsid
+    except BaseException:
+        rados.close()
+        raise
+
+
+def _of_several(cephs: Mapping[str, Callable[[], Rados]], fsid: str) -> Rados:
+    """The connection whose cluster has this fsid; the others are closed, also those that come too late."""
+    answers: Queue[tuple[str, Rados | Exception]] = Queue()
+    given_up = threading.Event()
+    settling = threading.Lock()
+
+    def connect(name: str, connecting: Callable[[], Rados]) -> None:
+        try:
+            rados = connecting()
+            if (found := _fsid_of(rados)) != fsid:
+                rados.close()
+                raise ActFailed(f"it is Ceph {found}")
+        except Exception as error:  # noqa: BLE001 - it is told where all have answered
+            answers.put((name, error))
+            return
+        with settling:
+            if not given_up.is_set():
+                given_up.set()
+                answers.put((name, rados))
+                return
+        rados.close()
+
+    for name, connecting in cephs.items():
+        threading.Thread(target=connect, args=(name, connecting), name="ceph-act", daemon=True).start()
+    told: dict[str, str] = {}
+    ends = monotonic() + CONNECTING
+    while len(told) < len(cephs):
+        try:
+            name, answer = answers.get(timeout=max(0.0, ends - monotonic()))
+        except Empty:
+            told |= {name: "it did not answer" for name in cephs if name not in told}
+            break
+        if not isinstance(answer, Exception):
+            return answer
+        told[name] = str(answer)
+    with settling:
+        given_up.set()
+    late: list[Rados] = [answer for _, answer in answers.queue if not isinstance(answer, Exception)]
+    if late:  # it answered at the very end
+        return late[0]
+    reasons = "; ".join(f"{name}: {why}" for name, why in told.items())
+    raise ActFailed(f"No Ceph that is configured is {fsid}, for which the plan is ({reasons}); nothing was changed.")
 
 
 @dataclass(frozen=True)

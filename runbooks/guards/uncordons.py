@@ -46,9 +46,8 @@ def ceph_serves_node(situation: Situation) -> Ruling:
     standing = situation.snapshot[STANDING]
     if isinstance(standing, NotSeen):
         return unknown(f"which fences Unstick has set on {node.metadata.name} was not read from the state database")
-    ours = {
-        one.entry for one in standing.fenced if (one.node_uid, one.fsid) == (node.metadata.uid, osdmap.fsid)
-    }  # fmt: skip
+    here = {osdmap.fsid, *osdmap.others}
+    ours = {one.entry for one in standing.fenced if one.node_uid == node.metadata.uid and one.fsid in here}
     # An exact entry stays for good: a reboot gives every client another nonce.
     fences = {f.entry: Address.parse(f.entry).ip for f in osdmap.fences if f.entry in ours and is_whole(f)}
     fences |= {f.entry: ip for ip in node.ips for f in osdmap.fences if f.covers_host(ip)}

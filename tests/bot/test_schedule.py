@@ -4,22 +4,26 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import event, select
 
 from bot import schedule as module
 from bot.crontab import trigger
-from bot.schedule import GRACE, Schedule
-from bot.settings import ClusterSettings, ScheduleSettings, Settings, SettingsError
+from bot.leader import Alone
+from bot.schedule import GRACE, Schedules, key_of
+from bot.settings import ClusterSettings, ScheduleSettings, Settings, SettingsError, SlackSettings
+from bot.slack.jobs import MakeReport
 from bot.store import State, open_state
-from bot.store.reports import Reports
-from bot.store.tables import slots
+from bot.store.leaders import Deposed, Leadership
+from bot.store.tables import jobs, slots
 
 BERLIN = ZoneInfo("Europe/Berlin")
 WEDNESDAY = datetime(2026, 3, 4, 0, 0, tzinfo=UTC)
@@ -32,29 +36,40 @@ def state(tmp_path: Path) -> Iterator[State]:
     opened.runbooks.engine.dispose()
 
 
-class Made:
-    """What was made, in place of reports."""
+@pytest.fixture
+def leads(state: State) -> Leadership:
+    """The leader, as the database knows it."""
+    return led(state, "a")
 
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.names: list[str] = []
-        self.error = error
-        self.once = asyncio.Event()
 
-    async def __call__(self, name: str, words: ScheduleSettings) -> None:
-        self.names.append(name)
-        self.once.set()
-        if self.error is not None:
-            raise self.error
+def led(state: State, holder: str) -> Leadership:
+    leadership = state.leaders.issue(holder)
+    state.leaders.activate(leadership)
+    return leadership
 
 
 def settings(cron: str = "0 8 * * *", timezone: str = "UTC") -> Settings:
-    return Settings(schedules={"morning": ScheduleSettings(cron=cron, timezone=timezone)})
+    words = ScheduleSettings(cron=cron, timezone=timezone)
+    return Settings(slack=SlackSettings(channel="C024BE7LR"), schedules={"morning": words})
 
 
-def planned(
-    reports: Reports, made: Made, now: datetime, cron: str = "0 8 * * *", timezone: str = "UTC"
-) -> Schedule:  # fmt: skip
-    return Schedule(settings(cron, timezone), reports, made, now=lambda: now)
+def planned(state: State, now: datetime, cron: str = "0 8 * * *", timezone: str = "UTC") -> Schedules:
+    return Schedules(settings(cron, timezone), state, now=lambda: now)
+
+
+def asked(state: State) -> list[str]:
+    """The firings whose reports are asked for, in order."""
+    with state.jobs.read() as connection:
+        rows = connection.execute(select(jobs.c.job, jobs.c.key, jobs.c.owner).order_by(jobs.c.id)).all()
+    found = [msgspec.convert(row.job, MakeReport) for row in rows]
+    assert [row.key for row in rows] == [f"report/{job.schedule}/{job.fires}" for job in found]
+    assert all(row.owner is None for row in rows), "any replica may make it"
+    return [job.fires for job in found]
+
+
+def claimed(state: State) -> list[str]:
+    with state.reports.read() as connection:
+        return [datetime.fromisoformat(at).isoformat() for at in connection.execute(select(slots.c.fires)).scalars()]
 
 
 def fires(cron: str, begin: datetime, end: datetime, timezone: str = "UTC") -> list[datetime]:
@@ -128,7 +143,7 @@ def test_a_cron_that_means_nothing_names_the_schedule_and_the_next_move(cron: st
 @pytest.mark.parametrize("zone", ["Europe/Berln", "", "Europe", "../../etc/passwd", "/etc/localtime", "CEST+2", "\0"])
 def test_an_unknown_time_zone_names_the_schedule_and_the_next_move(zone: str, state: State) -> None:
     with pytest.raises(SettingsError) as refused:
-        Schedule(settings(timezone=zone), state.reports, Made())
+        Schedules(settings(timezone=zone), state)
     assert str(refused.value).startswith("schedules.morning.timezone: there is no time zone")
     assert "write one such as Europe/Berlin" in str(refused.value)
 
@@ -178,8 +193,44 @@ def test_an_hourly_report_is_made_in_each_real_hour_of_a_clock_change() -> None:
 
 def test_next_leaves_out_the_second_pass_of_a_repeated_hour(state: State) -> None:
     between = datetime(2026, 10, 25, 0, 40, tzinfo=UTC)
-    schedule = planned(state.reports, Made(), between, "30 2 * * *", "Europe/Berlin")
+    schedule = planned(state, between, "30 2 * * *", "Europe/Berlin")
     assert schedule.next() == {"morning": datetime(2026, 10, 26, 1, 30, tzinfo=UTC)}
+
+
+# --- Intervals
+
+
+def every(length: timedelta) -> module._Planned:
+    return module._Planned("often", ScheduleSettings(every=length))
+
+
+def test_an_interval_is_counted_from_the_epoch_whenever_it_is_begun() -> None:
+    plan = every(timedelta(minutes=7))
+    began = [next(plan.times(WEDNESDAY + timedelta(seconds=off))) for off in range(0, 420, 30)]
+    assert len(set(began)) == 2
+    assert all(at.timestamp() % 420 == 0 for at in began)
+
+
+@pytest.mark.parametrize("length", [timedelta(minutes=1), timedelta(minutes=7), timedelta(hours=6), timedelta(days=3)])
+def test_what_is_due_of_an_interval_is_its_last_time_within_the_grace(length: timedelta) -> None:
+    plan = every(length)
+    fires = next(plan.times(WEDNESDAY + timedelta(days=1)))
+    late = min(length, GRACE + timedelta(seconds=1)) - timedelta(seconds=1)
+    assert plan.due(fires) == plan.due(fires + late) == fires
+    assert plan.due(fires - timedelta(microseconds=1)) in (None, fires - length)
+    assert plan.due(fires + GRACE + timedelta(seconds=1)) == (None if length > GRACE else plan.due(fires + GRACE))
+
+
+async def test_a_restart_in_an_interval_neither_repeats_nor_loses_a_report(state: State, leads: Leadership) -> None:
+    often = Settings(
+        slack=SlackSettings(channel="C024BE7LR"), schedules={"often": ScheduleSettings(every=timedelta(minutes=5))}
+    )
+    at = WEDNESDAY
+    while at < WEDNESDAY + timedelta(hours=1):
+        # A process of its own for each look, every 100 s: each begins with what is due.
+        await Schedules(often, state, now=lambda: at).fire("often", leads)  # noqa: B023
+        at += timedelta(seconds=100)
+    assert asked(state) == [(WEDNESDAY + timedelta(minutes=5 * number)).isoformat() for number in range(12)]
 
 
 # --- Firing
@@ -187,176 +238,265 @@ def test_next_leaves_out_the_second_pass_of_a_repeated_hour(state: State) -> Non
 EIGHT = datetime(2026, 3, 4, 8, 0, tzinfo=UTC)
 
 
-async def test_a_firing_makes_the_report_once_by_the_time_that_was_set(
-    state: State, caplog: pytest.LogCaptureFixture
+async def test_a_firing_asks_for_the_report_once_by_the_time_that_was_set(
+    state: State, leads: Leadership, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "unstick.schedule")
-    made = Made()
-    await planned(state.reports, made, EIGHT + timedelta(seconds=2)).fire("morning")
-    await planned(state.reports, made, EIGHT + timedelta(minutes=9)).fire("morning")
-    assert made.names == ["morning"]
-    assert caplog.messages == [f"The report morning of {EIGHT.isoformat()} was made already."]
-    assert not state.reports.claim("morning", EIGHT)
-    assert state.reports.claim("morning", EIGHT + timedelta(seconds=2))
+    assert await planned(state, EIGHT + timedelta(seconds=2)).fire("morning", leads) == EIGHT
+    assert await planned(state, EIGHT + timedelta(minutes=9)).fire("morning", leads) == EIGHT
+    assert asked(state) == claimed(state) == [EIGHT.isoformat()]
+    assert caplog.messages == [f"The report morning of {EIGHT.isoformat()} was asked for already."]
+
+
+async def test_what_is_settled_is_not_asked_of_the_database_again(state: State, leads: Leadership) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    schedule = planned(state, EIGHT + timedelta(minutes=9))
+    event.listen(state.reports.engine, "begin", never)
+    assert await schedule.fire("morning", leads, EIGHT) == EIGHT
+    event.remove(state.reports.engine, "begin", never)
 
 
 @pytest.mark.parametrize("late", [timedelta(0), GRACE])
-async def test_a_report_is_made_up_to_the_grace_late(state: State, late: timedelta) -> None:
-    made = Made()
-    await planned(state.reports, made, EIGHT + late).fire("morning")
-    assert made.names == ["morning"]
+async def test_a_report_is_made_up_to_the_grace_late(state: State, leads: Leadership, late: timedelta) -> None:
+    await planned(state, EIGHT + late).fire("morning", leads)
+    assert asked(state) == [EIGHT.isoformat()]
 
 
 @pytest.mark.parametrize("off", [timedelta(seconds=-1), GRACE + timedelta(seconds=1)])
-async def test_nothing_is_made_before_the_time_or_after_the_grace(state: State, off: timedelta) -> None:
-    made = Made()
-    await planned(state.reports, made, EIGHT + off).fire("morning")
-    assert made.names == []
-    assert state.reports.claim("morning", EIGHT)
+async def test_nothing_is_made_before_the_time_or_after_the_grace(
+    state: State, leads: Leadership, off: timedelta
+) -> None:
+    assert await planned(state, EIGHT + off).fire("morning", leads) is None
+    assert asked(state) == claimed(state) == []
 
 
-async def test_of_several_firings_that_were_missed_only_the_last_is_made(state: State) -> None:
-    made = Made()
-    await planned(state.reports, made, EIGHT + timedelta(minutes=7, seconds=5), "* * * * *").fire("morning")
-    assert made.names == ["morning"]
-    assert not state.reports.claim("morning", EIGHT + timedelta(minutes=7))
-    assert state.reports.claim("morning", EIGHT + timedelta(minutes=6))
+async def test_of_several_firings_that_were_missed_only_the_last_is_made(state: State, leads: Leadership) -> None:
+    await planned(state, EIGHT + timedelta(minutes=7, seconds=5), "* * * * *").fire("morning", leads)
+    assert asked(state) == claimed(state) == [(EIGHT + timedelta(minutes=7)).isoformat()]
 
 
-async def test_replicas_on_one_database_make_a_report_once(tmp_path: Path) -> None:
+async def test_replicas_on_one_database_that_all_believe_to_lead_fire_once(tmp_path: Path) -> None:
     states = [open_state(f"sqlite:///{tmp_path}/state.db") for _ in range(3)]
-    made = Made()
-    schedules = [planned(each.reports, made, EIGHT + timedelta(seconds=n)) for n, each in enumerate(states)]
-    await asyncio.gather(*(schedule.fire("morning") for schedule in schedules))
-    assert made.names == ["morning"]
+    leadership = led(states[0], "a")
+    schedules = [planned(each, EIGHT + timedelta(seconds=n)) for n, each in enumerate(states)]
+    await asyncio.gather(*(schedule.fire("morning", leadership) for schedule in schedules))
+    assert asked(states[1]) == [EIGHT.isoformat()]
     for each in states:
         each.runbooks.engine.dispose()
+
+
+async def test_a_leader_of_before_fires_nothing_and_the_next_one_makes_up_for_it(
+    state: State, leads: Leadership
+) -> None:
+    after = led(state, "b")
+    with pytest.raises(Deposed, match=r"a is not the leader any more .* b leads, with token 2"):
+        await planned(state, EIGHT).fire("morning", leads)
+    assert asked(state) == claimed(state) == []
+    await planned(state, EIGHT + timedelta(minutes=14)).fire("morning", after)
+    assert asked(state) == claimed(state) == [EIGHT.isoformat()]
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO slots", "INSERT INTO jobs", "COMMIT"])
+async def test_a_leader_that_dies_within_the_transaction_leaves_all_of_it_to_the_next_one(
+    state: State, leads: Leadership, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(Exception):
+        """In place of the end of the process."""
+
+    def dies(_c: object, _cursor: object, said: str, *_: object) -> None:
+        if said.startswith(statement):
+            raise Died
+
+    def dies_at_the_end(_c: object) -> None:
+        raise Died
+
+    kind, listener = ("commit", dies_at_the_end) if statement == "COMMIT" else ("after_cursor_execute", dies)
+    event.listen(state.reports.engine, kind, listener)
+    with pytest.raises(Died):
+        planned(state, EIGHT)._claim("morning", EIGHT, leads)
+    event.remove(state.reports.engine, kind, listener)
+    assert asked(state) == claimed(state) == []
+    await planned(state, EIGHT).fire("morning", leads)
+    assert asked(state) == claimed(state) == [EIGHT.isoformat()]
+
+
+async def test_who_makes_the_report_is_woken(state: State, leads: Leadership) -> None:
+    woken: list[int] = []
+    schedule = Schedules(settings(), state, now=lambda: EIGHT, wake=lambda: woken.append(len(asked(state))))
+    await schedule.fire("morning", leads)
+    await schedule.fire("morning", leads)
+    assert woken == [1]
+
+
+def test_a_key_fits_its_column_and_is_another_one_for_each_firing() -> None:
+    names = ["morning", "x" * 48, "x" * 200, "x" * 201]
+    keys = {key_of(name, (EIGHT + timedelta(minutes=n)).isoformat()) for name in names for n in range(2)}
+    assert len(keys) == 8
+    assert all(len(key) <= 80 for key in keys)
+    assert f"report/morning/{EIGHT.isoformat()}" in keys
 
 
 # --- Errors
 
 
-async def test_a_report_that_fails_is_one_sentence_and_the_next_one_is_made(
-    state: State, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "unstick.schedule")
-    await planned(state.reports, Made(ValueError("the cluster is\non fire")), EIGHT).fire("morning")
-    (record,) = caplog.records
-    assert record.getMessage() == f"The report morning of {EIGHT.isoformat()} was not made: the cluster is"
-    assert record.exc_info is None
-    made = Made()
-    await planned(state.reports, made, EIGHT + timedelta(days=1)).fire("morning")
-    assert made.names == ["morning"]
-
-
-async def test_a_database_that_cannot_be_written_makes_no_report(
+async def test_a_database_that_cannot_be_written_delays_a_report_and_loses_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = Made()
-    without_tables = create_engine(f"sqlite:///{tmp_path}/empty.db")
-    await planned(Reports(without_tables), made, EIGHT).fire("morning")
-    without_tables.dispose()
-    assert made.names == []
-    assert "The state database cannot be written" in caplog.text
+    opened = open_state(f"sqlite:///{tmp_path}/state.db")
+    leadership = led(opened, "a")
+    tries: list[float] = []
+
+    async def repaired(seconds: float) -> None:
+        tries.append(seconds)
+        if len(tries) == 3:
+            with opened.reports.write() as connection:
+                connection.exec_driver_sql("ALTER TABLE broken RENAME TO slots")
+
+    with opened.reports.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE slots RENAME TO broken")
+    await Schedules(settings(), opened, now=lambda: EIGHT, pause=repaired).fire("morning", leadership)
+    assert len(tries) == 3
+    assert asked(opened) == [EIGHT.isoformat()]
+    assert len([m for m in caplog.messages if "waits. The state database cannot be written" in m]) == 1
+    opened.runbooks.engine.dispose()
 
 
-async def test_a_report_that_takes_too_long_is_given_up(
+async def test_a_report_that_waits_for_the_database_is_given_up_for_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_state(f"sqlite:///{tmp_path}/state.db")
+    leadership, now = led(opened, "a"), [EIGHT]
+
+    async def later(_seconds: float) -> None:
+        now[0] += timedelta(minutes=4)
+        if now[0] == EIGHT + timedelta(minutes=8):
+            with opened.reports.write() as connection:
+                connection.exec_driver_sql("ALTER TABLE broken RENAME TO slots")
+
+    with opened.reports.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE slots RENAME TO broken")
+    schedule = Schedules(settings("*/5 * * * *"), opened, now=lambda: now[0], pause=later)
+    await schedule.fire("morning", leadership)
+    assert asked(opened) == [(EIGHT + timedelta(minutes=5)).isoformat()]
+    opened.runbooks.engine.dispose()
+
+
+# --- While it leads
+
+
+@asynccontextmanager
+async def running(schedule: Schedules, leadership: Leadership) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(schedule.run(leadership))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def first_asked(state: State) -> list[str]:
+    async with asyncio.timeout(20):
+        while not (found := asked(state)):  # noqa: ASYNC110 - it is written in threads
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_a_leader_makes_up_at_once_for_what_the_one_before_missed(state: State, leads: Leadership) -> None:
+    async with running(planned(state, EIGHT + timedelta(minutes=10)), leads):
+        assert await first_asked(state) == [EIGHT.isoformat()]
+
+
+async def test_a_firing_comes_by_the_bell_of_the_library(
+    state: State, leads: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_trigger", lambda *_: module.IntervalTrigger(seconds=1, timezone=UTC))
+    monkeypatch.setattr(module, "_LOOKED_AT", 3600.0)
+    words = ScheduleSettings(every=timedelta(minutes=5), channel="C024BE7LR")
+    now = [EIGHT - timedelta(seconds=30)]
+    async with running(Schedules(Settings(schedules={"often": words}), state, now=lambda: now[0]), leads):
+        before = await first_asked(state)
+        now[0] = EIGHT
+        async with asyncio.timeout(20):
+            while asked(state) == before:  # noqa: ASYNC110 - it is written in threads
+                await asyncio.sleep(0.01)
+    assert asked(state) == [(EIGHT - timedelta(minutes=5)).isoformat(), EIGHT.isoformat()]
+
+
+async def test_a_bell_that_is_not_heard_costs_no_report(
+    state: State, leads: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOKED_AT", 0.05)
+    now = [EIGHT - timedelta(seconds=1)]
+    async with running(Schedules(settings("0 8 1 1 *"), state, now=lambda: now[0]), leads):
+        await asyncio.sleep(0.2)
+        assert asked(state) == []
+        now[0] = datetime(2027, 1, 1, 8, tzinfo=UTC)
+        assert await first_asked(state) == [now[0].isoformat()]
+
+
+async def test_one_who_is_deposed_ends(state: State, leads: Leadership) -> None:
+    led(state, "b")
+    async with running(planned(state, EIGHT), leads) as task:
+        with pytest.raises(BaseExceptionGroup) as ended:
+            await asyncio.wait_for(task, 20)
+        assert ended.group_contains(Deposed)
+    assert asked(state) == []
+
+
+async def test_a_stop_leaves_no_thread_that_writes_later(
     state: State, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LONGEST", timedelta(seconds=0.5))
+    """One that is in the midst of its transaction ends it or not; the next leader finds out which."""
+    begun, go_on = threading.Event(), threading.Event()
+    claim = Schedules._claim
 
-    async def forever(*_: Any) -> None:
-        await asyncio.Event().wait()
-
-    await Schedule(settings(), state.reports, forever, now=lambda: EIGHT).fire("morning")
-    assert "was given up: it took too long" in caplog.text
-
-
-# --- The library around it
-
-
-def running(schedule: Schedule) -> Any:
-    """The library's own job."""
-    (job,) = schedule._scheduler.get_jobs()
-    return job
-
-
-async def test_a_restart_within_the_grace_makes_the_report_that_fell_due_meanwhile(state: State) -> None:
-    made = Made()
-    schedule = Schedule(settings("* * * * *"), state.reports, made)
-    schedule.start()
-    await asyncio.wait_for(made.once.wait(), 20)
-    schedule.stop()
-    assert made.names[0] == "morning"
-    assert len(made.names) == len(set(_slots(state)))
-
-
-async def test_a_slot_that_another_replica_had_is_not_made_at_the_start(
-    state: State, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, asked = Made(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def taken(schedule: str, fires: datetime) -> bool:
-        loop.call_soon_threadsafe(asked.set)
-        return False
-
-    monkeypatch.setattr(state.reports, "claim", taken)
-    schedule = Schedule(settings("* * * * *"), state.reports, made)
-    schedule.start()
-    await asyncio.wait_for(asked.wait(), 20)
-    schedule.stop()
-    assert made.names == []
-
-
-async def test_the_library_is_told_to_coalesce_to_wait_the_grace_and_never_to_run_two_at_once(state: State) -> None:
-    schedule = planned(state.reports, Made(), datetime.now(UTC) + timedelta(days=1), "0 8 * * *")
-    schedule.start()
-    job = running(schedule)
-    assert (job.coalesce, job.max_instances, job.misfire_grace_time) == (True, 1, GRACE.total_seconds())
-    assert job.next_run_time == schedule.next()["morning"] or datetime.now(UTC) - job.next_run_time <= GRACE
-    schedule.stop()
-
-
-async def test_a_stop_gives_up_what_is_being_made_without_a_traceback(
-    state: State, caplog: pytest.LogCaptureFixture
-) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    async def forever(*_: Any) -> None:
+    def slow(*args: object) -> bool:
         begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
+        go_on.wait(20)
+        return claim(*args)  # type: ignore[arg-type]
 
-    schedule = Schedule(settings("* * * * *"), state.reports, forever)
-    schedule.start()
-    await asyncio.wait_for(begun.wait(), 20)
-    schedule.stop()
-    await asyncio.wait_for(ended.wait(), 20)
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
-    assert "was given up, because Unstick stops" in caplog.text
+    monkeypatch.setattr(Schedules, "_claim", slow)
+    task = asyncio.create_task(Alone(state.leaders, "a").run(planned(state, EIGHT).run))
+    await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert state.leaders.active() is None
+    assert asked(state) == claimed(state) == []
     assert "Traceback" not in caplog.text
 
 
-async def test_a_schedule_that_never_ran_can_be_stopped(state: State) -> None:
-    planned(state.reports, Made(), EIGHT).stop()
+async def test_a_schedule_that_fails_does_not_end_the_others(
+    state: State, leads: Leadership, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim = Schedules._claim
+
+    def fails(self: Schedules, name: str, fires: datetime, leadership: Leadership) -> bool:
+        if name == "bad":
+            raise ValueError("on fire")
+        return claim(self, name, fires, leadership)
+
+    monkeypatch.setattr(Schedules, "_claim", fails)
+    words = ScheduleSettings(cron="0 8 * * *", channel="C024BE7LR")
+    both = Settings(schedules={"bad": words, "good": words})
+    async with running(Schedules(both, state, now=lambda: EIGHT), leads) as task:
+        assert await first_asked(state) == [EIGHT.isoformat()]
+        assert not task.done()
+    assert "The schedule bad could not be fired" in caplog.text
 
 
-async def test_without_schedules_nothing_fires(state: State) -> None:
-    schedule = Schedule(Settings(), state.reports, Made())
-    schedule.start()
+async def test_without_schedules_it_leads_and_fires_nothing(state: State, leads: Leadership) -> None:
+    schedule = Schedules(Settings(), state)
     assert schedule.next() == {}
-    schedule.stop()
+    async with running(schedule, leads) as task:
+        await asyncio.sleep(0.1)
+        assert not task.done()
 
 
 def test_the_command_line_does_not_pay_for_the_scheduler() -> None:
     asked = "import sys, bot.cli, bot.cli.app, bot.settings; print('apscheduler' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.strip() == "False"
-
-
-def _slots(state: State) -> list[str]:
-    with state.reports.read() as connection:
-        return list(connection.execute(select(slots.c.fires)).scalars())

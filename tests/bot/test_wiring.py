@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from bot import wiring
+from bot import access, wiring
 from bot.settings import CephSettings, ClusterSettings, KubernetesSettings, PersonSettings, Settings, load
 from diagnostics.model import Subject
 from diagnostics.sources.kubernetes.api import Access, Api
@@ -34,7 +34,7 @@ def as_user(monkeypatch: pytest.MonkeyPatch, uid: int, name: str | None, **envir
 
 def test_an_ordinary_users_environment_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000, "mallory", LOGNAME="bob", USER="bob", SUDO_USER="bob")
-    assert wiring.login() == "mallory"
+    assert access.login() == "mallory"
 
 
 @pytest.mark.parametrize(
@@ -49,12 +49,12 @@ def test_an_ordinary_users_environment_is_not_believed(monkeypatch: pytest.Monke
 )
 def test_root_says_for_whom_it_works(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str) -> None:
     as_user(monkeypatch, 0, "root", **environment)
-    assert wiring.login() == name
+    assert access.login() == name
 
 
 def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 54321, None, LOGNAME="bob")
-    assert wiring.login() == "uid-54321"
+    assert access.login() == "uid-54321"
 
 
 PEOPLE = Settings(people={"cli:bob": PersonSettings(roles=("approver",), namespaces=("shop",))})
@@ -62,29 +62,29 @@ PEOPLE = Settings(people={"cli:bob": PersonSettings(roles=("approver",), namespa
 
 def test_a_known_person_has_the_roles_and_namespaces_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000, "bob")
-    bob = wiring.person(PEOPLE)
+    bob = access.person(PEOPLE)
     assert (bob.id, bob.roles, bob.namespaces) == ("cli:bob", {"approver"}, {"shop"})
-    assert wiring.person(PEOPLE, "cli:bob") == bob
+    assert access.person(PEOPLE, "cli:bob") == bob
 
 
 def test_a_person_is_one_human_by_whichever_of_their_ids_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     both = Settings(people={"U0ALICE": PersonSettings(roles=("responder",), also=("cli:alice", "U1ALICE"))})
     as_user(monkeypatch, 1000, "alice")
     for asked in (None, "cli:alice", "U0ALICE", "U1ALICE"):
-        alice = wiring.person(both, asked)
+        alice = access.person(both, asked)
         assert (alice.id, alice.ids) == ("U0ALICE", {"U0ALICE", "cli:alice", "U1ALICE"})
-    assert wiring.person(both, "cli:bob").ids == {"cli:bob"}
+    assert access.person(both, "cli:bob").ids == {"cli:bob"}
 
 
 def test_an_unknown_person_is_a_viewer_or_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000, "eve")
-    assert wiring.person(PEOPLE).roles == {"viewer"}
-    assert wiring.person(PEOPLE.model_copy(update={"unknown_people": "nobody"})).roles == frozenset()
+    assert access.person(PEOPLE).roles == {"viewer"}
+    assert access.person(PEOPLE.model_copy(update={"unknown_people": "nobody"})).roles == frozenset()
 
 
 def test_a_name_without_its_origin_is_another_person(monkeypatch: pytest.MonkeyPatch) -> None:
     as_user(monkeypatch, 1000, "cli:bob")
-    assert wiring.person(PEOPLE).roles == {"viewer"}
+    assert access.person(PEOPLE).roles == {"viewer"}
 
 
 def settings(kubernetes: KubernetesSettings | None, ceph: CephSettings | None = None) -> Settings:

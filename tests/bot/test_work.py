@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -69,6 +70,20 @@ def test_so_much_is_done_at_once_so_much_waits_and_the_next_is_told_to_come_back
     assert not waiting.done.is_set()
     held.let_go()
     assert waiting.is_done()
+
+
+def test_whether_a_lane_has_room_is_told_beforehand(loop: WorkLoop) -> None:
+    held = Holding()
+    for _ in range(3):
+        assert loop.room(Lane.LOOKS)
+        loop.submit(Lane.LOOKS, held)
+    assert not loop.room(Lane.LOOKS)
+    assert loop.room(Lane.DECISIONS)
+    held.let_go()
+
+
+def test_a_thread_that_computes_lets_the_edge_go_on_soon(loop: WorkLoop) -> None:
+    assert sys.getswitchinterval() <= 0.001
 
 
 def test_a_place_is_free_again_once_work_has_ended(loop: WorkLoop) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from diagnostics import chain
-from diagnostics.chain import changes, explain
+from diagnostics.chain import explain
 from diagnostics.facts import Snapshot
 from diagnostics.facts.holders import NODES, is_down
 from diagnostics.facts.kubernetes import PODS
@@ -267,24 +267,6 @@ async def test_a_finding_about_anything_else_keeps_the_chain_it_came_with() -> N
     found = explain(Finding(node, "x", chain=(step,), unseen=("a", "a")), await look(INCIDENT))
     assert (found.chain, found.root, found.unseen) == ((step,), node, ("a",))
     assert explain(Finding(node, "x"), await look(INCIDENT)).root is None
-
-
-async def test_only_what_happened_lately_to_the_subjects_of_the_chain_counts_as_a_change() -> None:
-    seen = await look(INCIDENT)
-    told = [(c.when.strftime("%d %H:%M"), str(c.subject), c.says) for c in changes(await explained(INCIDENT), seen)]
-    assert told == [
-        ("14 09:18", "Node node1", "Ready became Unknown (NodeStatusUnknown)"),
-        ("14 09:19", "Pod search/index-api-q4z8m", "created by ReplicaSet index-api-5c9"),
-    ]
-
-
-async def test_a_replica_set_that_does_not_own_the_pod_is_no_change_of_its() -> None:
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "other-77", "uid": "rs-2", "controller": True}
-    pod = INCIDENT.kubernetes["pods"][0]
-    second = {**pod, "metadata": {**pod["metadata"], "uid": "pod-2", "name": "other", "ownerReferences": [owner]}}
-    world = with_objects(pods=[pod, second])
-    told = changes(await explained(world), await look(world))
-    assert "other-77" not in {change.subject.name for change in told}
 
 
 @pytest.mark.parametrize(

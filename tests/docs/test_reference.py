@@ -20,6 +20,6 @@ def test_every_option_setting_and_guard_is_explained() -> None:
 
 def test_no_rule_of_the_reading_identity_writes_or_sees_secrets() -> None:
     for rule in reference.read_rules():
-        assert set(rule["verbs"]) <= {"get", "list"}
+        assert set(rule["verbs"]) <= {"get", "list", "watch"}
         assert "secrets" not in rule["resources"]
     assert all("secrets" not in rule["resources"] and "*" not in rule["resources"] for rule in reference.write_rules())

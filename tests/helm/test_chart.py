@@ -1,8 +1,6 @@
 """What the chart renders, by a real Helm engine: the least that the pod may do, and each refusal with its next move."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +11,13 @@ from bot.serve import LAST_ACT, LAST_WORDS
 from bot.settings import load
 from bot.slack.connection import ACK
 from bot.slack.errors import CALL_TIMEOUT
+from tests.helm.rendering import LEAST, container, environment, mounts, pod, refusal, rendered, sources
 from tests.lab import helm
-from tests.lab.helm import HelmRefusedError, Release
+from tests.lab.helm import Release
 from tests.lab.objects import Object
 
 pytestmark = pytest.mark.real  # the engine is fetched by `make test-real`
 
-LEAST: Object = {"image": {"repository": "registry.example/unstick"}, "slack": {"existingSecret": "slack-tokens"}}
 RUNBOOK = """\
 id: shop/look_at_locks
 version: 1.0.0
@@ -34,6 +32,7 @@ steps:
   - {id: look, check: ceph/locks_stale, becomes: found}
   - {id: say, note: "look at {{image}}"}
 """
+ON_SERVER = {"state": "postgresql://unstick@db.example/unstick"}
 CEPH = {"conf": "/etc/ceph/ceph.conf", "user": "client.unstick"}
 KUBECONFIG = "/etc/unstick-remediate/kubeconfig"
 REMEDIATES = {
@@ -48,40 +47,13 @@ def least() -> Release:
     return helm.install(LEAST)
 
 
-def rendered(**values: Any) -> Release:
-    return helm.install({**LEAST, **values})
-
-
-def refusal(values: Object) -> str:
-    with pytest.raises(HelmRefusedError) as refused:
-        helm.install(values)
-    return str(refused.value)
-
-
-def pod(release: Release) -> Object:
-    spec: Object = release.one("Deployment")["spec"]["template"]["spec"]
-    return spec
-
-
-def container(release: Release) -> Object:
-    [only] = pod(release)["containers"]
-    return dict(only)
-
-
-def mounts(release: Release) -> dict[str, Object]:
-    """What is mounted: the volume's source by its path, with `readOnly` of the mount."""
-    volumes = {volume["name"]: {k: v for k, v in volume.items() if k != "name"} for volume in pod(release)["volumes"]}
-    mounted = container(release)["volumeMounts"]
-    assert sorted(volumes) == sorted(mount["name"] for mount in mounted)
-    return {m["mountPath"]: {**volumes[m["name"]], "readOnly": m.get("readOnly", False)} for m in mounted}
-
-
 # --- What it may do
 
 
 def test_by_default_it_makes_these_objects_and_no_more(least: Release) -> None:
     assert least.kinds() == [
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "PersistentVolumeClaim", "ServiceAccount",
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "PersistentVolumeClaim", "Service",
+        "ServiceAccount",
     ]  # fmt: skip
 
 
@@ -111,7 +83,7 @@ def test_its_account_may_read_what_the_code_declares_to_read_and_nothing_else(le
 def test_no_rule_of_its_account_writes_sees_secrets_or_has_a_wildcard(least: Release) -> None:
     for rule in least.one("ClusterRole")["rules"]:
         assert set(rule) == {"apiGroups", "resources", "verbs"}
-        assert set(rule["verbs"]) <= {"get", "list"}
+        assert set(rule["verbs"]) <= {"get", "list", "watch"}
         assert not {"secrets", "*"} & {*rule["apiGroups"], *rule["resources"]}
         assert not [resource for resource in rule["resources"] if "/" in resource]
 
@@ -178,14 +150,14 @@ def test_the_selector_finds_the_pod_and_holds_nothing_that_a_new_version_changes
 
 
 def test_slacks_tokens_come_from_the_secret_and_from_nowhere_else(least: Release) -> None:
-    environment = {entry.pop("name"): entry for entry in json.loads(json.dumps(container(least)["env"]))}
-    assert environment == {
+    assert {name: said for name, said in environment(least).items() if "value" in said} == {
         "HOME": {"value": "/tmp"},
         "UNSTICK_CONFIG": {"value": "/etc/unstick/unstick.yaml"},
-        **{
-            key: {"valueFrom": {"secretKeyRef": {"name": "slack-tokens", "key": key}}}
-            for key in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN")
-        },
+    }
+    assert sources(least) == {
+        "SLACK_BOT_TOKEN": {"name": "slack-tokens", "key": "SLACK_BOT_TOKEN"},
+        "SLACK_APP_TOKEN": {"name": "slack-tokens", "key": "SLACK_APP_TOKEN"},
+        "ALERTMANAGER_TOKEN": {"name": "slack-tokens", "key": "ALERTMANAGER_TOKEN", "optional": True},
     }
     assert "envFrom" not in container(least)
 
@@ -299,10 +271,8 @@ def test_the_state_may_lie_in_a_claim_of_ones_own_or_end_with_the_pod(persistenc
 
 
 def test_the_password_of_a_database_server_comes_from_the_secret_alone(least: Release) -> None:
-    on_server = {"state": "postgresql://unstick@db.example/unstick"}
-    release = rendered(database={"existingSecret": "database"}, config=on_server, persistence={"enabled": False})
-    given = {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "database", "key": "PGPASSWORD"}}}
-    assert given in container(release)["env"]
+    release = rendered(database={"existingSecret": "database"}, config=ON_SERVER, persistence={"enabled": False})
+    assert sources(release)["PGPASSWORD"] == {"name": "database", "key": "PGPASSWORD"}
     assert "WARNING" not in release.notes
     assert "PGPASSWORD" not in str(least.objects)
 
@@ -327,7 +297,23 @@ def test_the_notes_say_what_is_missing_and_what_comes_next(least: Release) -> No
 SENTENCES = [
     ({"image": {}}, "image.repository is not set"),
     ({"slack": {}}, "slack.existingSecret is not set"),
-    ({"replicas": 2}, "replicas is 2: one pod alone does the work"),
+    ({"replicas": 2}, "replicas is 2, but the state is an SQLite file"),
+    ({"replicas": 2, "config": {"state": "postgres.db"}}, "replicas is 2, but the state is an SQLite file"),
+    ({"replicas": 3, "config": {**ON_SERVER, "leader": None}}, "config says `leader: null`"),
+    ({"replicas": 6, "config": ON_SERVER}, "each with 2 sockets to Slack, which allows 10"),
+    ({"slack": {}, "config": {"slack": {"mode": "http"}}}, "SLACK_BOT_TOKEN and SLACK_SIGNING_SECRET"),
+    ({"config": {"slack": {"mode": "http"}, "http": None}}, "nothing would listen to Slack"),
+    ({"config": {"http": {"host": "127.0.0.1"}}}, "config.http.host lets nothing reach the pod"),
+    ({"config": {"http": None}, "metrics": {"serviceMonitor": True}}, "metrics.serviceMonitor is set, but"),
+    ({"config": {"http": None}, "metrics": {"scrapeAnnotations": True}}, "metrics.scrapeAnnotations is set, but"),
+    ({"config": {"http": None}, "ingress": {"enabled": True, "host": "a.b"}}, "ingress.enabled is set, but"),
+    ({"config": {"http": None}, "alertmanager": {"existingSecret": "a"}}, "alertmanager.existingSecret is set, but"),
+    ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
+    ({"persistence": {"existingClaim": "mine"}, "config": ON_SERVER}, "config's state is on PostgreSQL"),
+    (
+        {"config": {"clusters": {"prod": {"cephs": {"mioss": CEPH}}}}},
+        "clusters.prod names a Ceph, but ceph.existingSecret is not set",
+    ),
     ({"config": {"slack": {"channel": "xoxb-" + "1"}}}, "holds a Slack token or a password"),
     ({"config": {"runbooks": ["xapp-" + "1"]}}, "holds a Slack token or a password"),
     ({"runbooks": {"a.yaml": "note: xoxb-" + "1"}}, "runbooks holds a Slack token or a password"),
@@ -381,6 +367,13 @@ def test_a_databases_address_without_a_password_is_let_through() -> None:
         ({"runbooks": {"../look.yaml": "x"}}, "look.yaml"),
         ({"runbooks": {"look.yaml": {"id": "x"}}}, "look.yaml"),
         ({"config": {"pins": {"ceph/stale_rbd_lock": 1}}}, "pins"),
+        ({"config": {"slack": {"mode": "htpp"}}}, "/config/slack/mode"),
+        ({"config": {"http": {"port": 0}}}, "/config/http/port"),
+        ({"config": {"http": False}}, "/config/http"),
+        ({"config": {"leader": {"lease": "Not A Name"}}}, "/config/leader/lease"),
+        ({"config": {"clusters": {"prod": {"cephs": {"mioss": {"cnof": "x"}}}}}}, "cnof"),
+        ({"ingress": {"host": "https://unstick.example.com"}}, "/ingress/host"),
+        ({"networkPolicy": {"from": {}}}, "/networkPolicy/from"),
     ],
     ids=str,
 )

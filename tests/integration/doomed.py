@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bot import settings as configuration
+from bot.access import person
 from bot.remedy import LiveWorld
 from bot.store import open_state
-from bot.wiring import person, target
+from bot.wiring import target
 from diagnostics.sources.ceph.librados import LibRados
 from runbooks import audit
 from runbooks.actions.kubernetes_api import WritingApi

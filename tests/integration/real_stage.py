@@ -15,6 +15,7 @@ from typing import ClassVar
 from tests.integration.stage import Unstick, manifests
 from tests.lab.ceph import Ceph
 from tests.lab.clients import Client, Mode, lockers, remove_lock
+from tests.lab.errors import LabError
 from tests.lab.kubelet import Kubelet, declare_dead
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.objects import Object
@@ -57,7 +58,7 @@ class RealScene:
     def node_dies(self) -> None:
         """The rest of the old node goes too, and Kubernetes takes it for dead and replaces its pod."""
         self.old.kill()
-        declare_dead(self.kubernetes, self.old.node)
+        self._is_declared_dead()
 
     def old_node_dies(self) -> None:
         """Both, one after the other, as it looks to somebody who comes when the pod hangs."""
@@ -67,14 +68,43 @@ class RealScene:
     def old_node_is_cut_off(self) -> None:
         """Kubernetes takes the old node for dead, while its client lives and has the image open."""
         self.old.cut_off()
+        self._is_declared_dead()
+
+    def _is_declared_dead(self) -> None:
+        """Kubernetes takes the old node for dead and evicts its pod.
+
+        The node controller stops evicting while it takes most nodes of a zone for dead, as those of other tests may be:
+        then the pod is deleted as it would do it.
+        """
         declare_dead(self.kubernetes, self.old.node)
+        try:
+            until("the pod to be evicted", lambda: self.pod(self.old.node, "Running") is None, timeout=20)
+        except LabError:
+            if (pod := self.pod(self.old.node, "Running")) is not None:
+                self.kubernetes.delete("Pod", pod["metadata"]["name"], self.namespace)
 
     def hanging(self, words: str) -> str:
         """Return the name of the pod that hangs on the real node, once the kubelet has told it in these words."""
-        pod = until("the pod on the real node", lambda: self.pod(self.new.node, "Pending"), timeout=60)
+        try:
+            pod = until("the pod on the real node", lambda: self.pod(self.new.node, "Pending"), timeout=60)
+        except LabError as error:
+            raise LabError(f"{error}; there is: {self._there_is()}") from None
         name = str(pod["metadata"]["name"])
         until(f"the kubelet to tell {words!r}", lambda: any(words in said for said in self.told(name)), timeout=30)
         return name
+
+    def _there_is(self) -> str:
+        """Where the pods are and how the nodes stand, for whoever reads of a failure."""
+        pods = [
+            f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}: {pod['status']}"
+            for pod in self.kubernetes.items("Pod", self.namespace)
+        ]
+        nodes = [
+            f"{node['metadata']['name']}: {node['spec']}, "
+            + ", ".join(f"{each['type']}={each['status']}" for each in node["status"].get("conditions", []))
+            for node in self.kubernetes.items("Node")
+        ]
+        return "; ".join([*pods, *nodes])
 
     def told(self, pod: str) -> list[str]:
         """The messages of the real kubelet's events about mounts of the pod that failed."""
@@ -125,17 +155,18 @@ def real_scene(
         scene = RealScene(Unstick(kubernetes, ceph, folder), kubernetes, ceph, namespace, image, old, holder, new)
         stack.callback(_strike, scene)
         kubernetes.patch("Node", new.node, {"spec": {"unschedulable": True}})
-        for manifest in real_manifests(namespace, image, ceph.fsid, locked=locked):
+        for manifest in real_manifests(namespace, image, ceph.fsid, (old_node, new.node), locked=locked):
             kubernetes.apply(manifest)
         until("the pod to run on the old node", lambda: scene.pod(old_node, "Running"), timeout=60)
         kubernetes.patch("Node", new.node, {"spec": {"unschedulable": None}})
         yield scene
 
 
-def real_manifests(namespace: str, image: str, fsid: str, *, locked: bool) -> list[Object]:
+def real_manifests(namespace: str, image: str, fsid: str, nodes: tuple[str, str], *, locked: bool) -> list[Object]:
     """The Deployment of `stage.manifests` for a node that runs containers, with a volume of the CSI driver.
 
-    The pod writes its own name to the volume. `fsid` is the Ceph cluster's; `locked` as in real_scene().
+    The pod writes its own name to the volume, and runs on one of the `nodes`. `fsid` is the Ceph cluster's; `locked` as in
+    real_scene().
     """
     made = manifests(namespace, image)
     by_kind = {manifest["kind"]: manifest["spec"] for manifest in made if "spec" in manifest}
@@ -145,6 +176,8 @@ def real_manifests(namespace: str, image: str, fsid: str, *, locked: bool) -> li
     by_kind["PersistentVolume"]["csi"] = {"driver": DRIVER, "volumeHandle": name, "volumeAttributes": attributes}
     pod = by_kind["Deployment"]["template"]["spec"]
     pod["terminationGracePeriodSeconds"] = 1
+    terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
+    pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
     pod["containers"][0] |= {
         "image": IMAGE,
         "imagePullPolicy": "Never",

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from bot import settings as configuration
+from bot.access import person
 from bot.remedy import LiveWorld
 from bot.store import State as Database
 from bot.store import open_state
-from bot.wiring import person, target
+from bot.wiring import target
 from runbooks import judging
 from runbooks.actions import all_actions
 from runbooks.engine import Engine

@@ -186,7 +186,12 @@ def waiting_pod(kubernetes: Kubernetes) -> Iterator[str]:
         "resources": {"requests": size},
     }
     mounted = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
-    spec = {"nodeName": "fence-69", "containers": [{"name": "app", "image": "app:1"}], "volumes": mounted}
+    spec = {
+        "nodeName": "fence-69",
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "app", "image": "app:1"}],
+        "volumes": mounted,
+    }
     for made in (
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
         {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": space}, "spec": volume},

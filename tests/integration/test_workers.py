@@ -19,11 +19,12 @@ import pytest
 import yaml
 
 from bot import settings as configuration
+from bot.access import person
 from bot.rbac import read_rules, write_rules
 from bot.remedy import LiveWorld
 from bot.store import State as Database
 from bot.store import open_state
-from bot.wiring import person, target
+from bot.wiring import target
 from runbooks.engine import Engine
 from runbooks.execution import State
 from tests.integration.crash_stage import NOWHERE, STAGES, name_of, pod_spec

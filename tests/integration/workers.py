@@ -19,9 +19,10 @@ from pathlib import Path
 from sqlalchemy import select as chosen
 
 from bot import settings as configuration
+from bot.access import person
 from bot.remedy import LiveWorld
 from bot.store import open_state
-from bot.wiring import person, target
+from bot.wiring import target
 from runbooks.engine import Engine, Refusal
 from runbooks.execution import State
 from runbooks.model import Risk, Runbook

@@ -17,8 +17,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 _KINDS = {
-    "v1": ["ConfigMap configmaps", "ServiceAccount serviceaccounts", "PersistentVolumeClaim persistentvolumeclaims"],
+    "v1": [
+        "ConfigMap configmaps",
+        "PersistentVolumeClaim persistentvolumeclaims",
+        "Service services",
+        "ServiceAccount serviceaccounts",
+    ],
     "apps/v1": ["Deployment deployments"],
+    "monitoring.coreos.com/v1": ["ServiceMonitor servicemonitors"],
+    "networking.k8s.io/v1": ["Ingress ingresses", "NetworkPolicy networkpolicies"],
+    "policy/v1": ["PodDisruptionBudget poddisruptionbudgets"],
     "rbac.authorization.k8s.io/v1": [
         "ClusterRole clusterroles",
         "ClusterRoleBinding clusterrolebindings",

@@ -181,7 +181,7 @@ class World(LiveWorld):
     @asynccontextmanager
     async def clients(self, requester: str) -> AsyncIterator[Clients]:
         api: Any = _Api(self.made.kubernetes, self.process)
-        yield Clients(api, lambda: _Rados(self.made.connect(), self.process))
+        yield Clients(api, lambda: _Rados(self.made.ceph(), self.process))
 
 
 @cache

@@ -1,5 +1,6 @@
-"""What can go wrong with Slack, to be ordered: refused tokens, rate limits, answers that come late or not at all."""
+"""What can go wrong with Slack, to be ordered: refused tokens, rate limits, answers that come late, get lost or never come."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ class Fault:
         times: how many calls it still befalls.
     """
 
-    kind: Literal["rate_limit", "fail", "server_error", "hang"]
+    kind: Literal["rate_limit", "fail", "server_error", "hang", "lose"]
     method: str | None
     times: int
     retry_after: int = 1
@@ -36,6 +37,8 @@ class Faults:
         self.refuse_app_token: bool | str = False
         self._gone_down, self._down = gone_down, False
         self._ordered: list[Fault] = []
+        self._speaking = asyncio.Event()
+        self._speaking.set()
 
     @property
     def down(self) -> bool:
@@ -48,6 +51,23 @@ class Faults:
         self._down = down
         if down:
             self._gone_down()
+
+    @property
+    def silent(self) -> bool:
+        """Whether requests are taken and neither carried out nor answered; once it ends, they are dropped."""
+        return not self._speaking.is_set()
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        """Fall silent or speak again."""
+        if silent:
+            self._speaking.clear()
+        else:
+            self._speaking.set()
+
+    async def until_speaking(self) -> None:
+        """Wait until requests are answered again."""
+        await self._speaking.wait()
 
     def rate_limit(self, times: int = 1, retry_after: int = 1, method: str | None = None) -> None:
         """Answer the next calls with HTTP 429, `Retry-After` and `ratelimited`."""
@@ -65,11 +85,15 @@ class Faults:
         """Answer the next calls of a method only after so many seconds of real time."""
         self._ordered.append(Fault("hang", method, times, seconds=seconds))
 
+    def lose(self, method: str, times: int = 1) -> None:
+        """Carry out the next calls of a method, and cut the connection instead of answering."""
+        self._ordered.append(Fault("lose", method, times))
+
     def clear(self) -> None:
         """Everything works again."""
         self._ordered.clear()
         self.refuse_bot_token = self.refuse_app_token = False
-        self.down = False
+        self.down = self.silent = False
 
     def next_for(self, method: str) -> Fault | None:
         """The fault that befalls this call, which uses it up once."""

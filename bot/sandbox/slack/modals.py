@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.sandbox.slack.blocks import rendering, view_mistakes
+from bot.sandbox.slack.blocks import rendering, too_large, view_mistakes
 from bot.sandbox.slack.refusals import Refused
 from bot.sandbox.slack.state import Object, kept
 
@@ -21,7 +21,7 @@ DEEPEST = 3
 
 @dataclass(frozen=True)
 class View:
-    """A modal as it is now.
+    """A modal or a home tab as it is now.
 
     Attributes:
         content: the view as Slack returns it, with id, hash and the ids it made up.
@@ -37,8 +37,13 @@ class View:
 
     @property
     def title(self) -> str:
-        """Its title."""
-        return str(self.content["title"]["text"])
+        """Its title; a home tab has none."""
+        return str((self.content.get("title") or {}).get("text", ""))
+
+    @property
+    def is_home(self) -> bool:
+        """Whether it is a home tab."""
+        return bool(self.content["type"] == "home")
 
     @property
     def blocks(self) -> list[Object]:
@@ -56,7 +61,7 @@ class View:
     def visible(self) -> str:
         """Everything a person reads in it, title and complaints included."""
         submit = self.content["submit"]
-        shown = [self.title, *rendering.lines(self.blocks, self.names), *self.errors.values()]
+        shown = [*[self.title] * bool(self.title), *rendering.lines(self.blocks, self.names), *self.errors.values()]
         return "\n".join([*shown, f"[{submit['text']}]"] if submit else shown)
 
 
@@ -98,10 +103,10 @@ class Modals:
         """Open a modal in place of whatever is open.
 
         Raises:
-            Refused: as `_holder` and `_checked`.
+            Refused: as `_holder` and `checked`.
         """
         user = self._holder(trigger)
-        _checked(content)
+        checked(content, "modal")
         self._exchanged.add(trigger)
         self._stacks[user] = []
         return self._placed(user, content)
@@ -115,7 +120,7 @@ class Modals:
         user = self._holder(trigger)
         if not self._stacks.get(user):
             raise Refused("not_found")
-        _checked(content)
+        checked(content, "modal")
         view = self.push_for(user, content)
         self._exchanged.add(trigger)
         return view
@@ -124,9 +129,9 @@ class Modals:
         """Open a modal on top, without a trigger: the answer to a submission.
 
         Raises:
-            Refused: push_limit_reached, and as `_checked`.
+            Refused: push_limit_reached, and as `checked`.
         """
-        _checked(content)
+        checked(content, "modal")
         if len(self._stacks.get(user, ())) >= DEEPEST:
             raise Refused("push_limit_reached")
         return self._placed(user, content)
@@ -135,7 +140,7 @@ class Modals:
         """Change an open modal.
 
         Raises:
-            Refused: not_found if it is not open, hash_conflict if it changed since, and as `_checked`.
+            Refused: not_found if it is not open, hash_conflict if it changed since, and as `checked`.
         """
         if not view_id and external_id:
             open_views = [view for stack in self._stacks.values() for view in stack]
@@ -143,11 +148,11 @@ class Modals:
         view = self.current(str(view_id))
         if view is None:
             raise Refused("not_found")
-        _checked(content)
+        checked(content, "modal")
         if hash_ and hash_ != view.content["hash"]:
             raise Refused("hash_conflict")
         same = {key: view.content[key] for key in ("id", "root_view_id", "previous_view_id")}
-        return self._replaced(replace(view, content=self._whole(content) | same, errors={}))
+        return self._replaced(replace(view, content=whole(self._now(), self._about, content) | same, errors={}))
 
     def complain(self, view: View, errors: Mapping[str, str]) -> View:
         """Show the bot's complaints beside the inputs."""
@@ -183,7 +188,7 @@ class Modals:
             "root_view_id": stack[0].id if stack else view_id,
             "previous_view_id": stack[-1].id if stack else None,
         }
-        view = View(view_id, user, self._whole(content) | placed, names=self._names)
+        view = View(view_id, user, whole(self._now(), self._about, content) | placed, names=self._names)
         stack.append(view)
         self._changed()
         return view
@@ -194,24 +199,31 @@ class Modals:
         self._changed()
         return view
 
-    def _whole(self, content: Object) -> Object:
-        """The view as Slack returns it."""
-        left_out: Object = {
-            "close": None, "submit": None, "callback_id": "", "private_metadata": "", "external_id": "",
-            "clear_on_close": False, "notify_on_close": False,
-        }  # fmt: skip
-        sent = deepcopy(content)
-        made = {
-            "blocks": kept(sent["blocks"]),
-            "state": {"values": {}},
-            "hash": f"{int(self._now().timestamp())}.{secrets.token_hex(4)}",
-        }
-        return self._about | left_out | sent | made
+
+def whole(now: datetime, about: Object, content: Object) -> Object:
+    """A view as Slack returns it, with ids and a hash made up and defaults written out."""
+    left_out: Object = {
+        "close": None, "submit": None, "callback_id": "", "private_metadata": "", "external_id": "",
+        "clear_on_close": False, "notify_on_close": False,
+    }  # fmt: skip
+    sent = deepcopy(content)
+    made = {
+        "blocks": kept(sent["blocks"]),
+        "state": {"values": {}},
+        "hash": f"{int(now.timestamp())}.{secrets.token_hex(4)}",
+    }
+    return about | left_out | sent | made
 
 
-def _checked(content: Any) -> None:
-    """Refuse what Slack would not show: invalid_arguments with the mistakes."""
+def checked(content: Any, kind: str) -> None:
+    """Refuse a view that Slack would not show.
+
+    Raises:
+        Refused: view_too_large, and invalid_arguments with the mistakes or because it is of another kind.
+    """
+    if too_large(content):
+        raise Refused("view_too_large")
     if found := view_mistakes(content):
         raise Refused("invalid_arguments", found)
-    if content["type"] != "modal":
-        raise Refused("invalid_arguments", ["[ERROR] must be a modal [json-pointer:/view/type]"])
+    if content["type"] != kind:
+        raise Refused("invalid_arguments", [f"[ERROR] must be of type {kind} [json-pointer:/view/type]"])

@@ -1,4 +1,4 @@
-"""What Slack sends a bot when a person does something: commands, clicks, submissions, mentions.
+"""What Slack sends a bot when a person does something: commands, clicks, shortcuts, submissions, events.
 
 Pure. Shapes as docs.slack.dev/reference/interaction-payloads and /interactivity/implementing-slash-commands document
 them, as of 2026.
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.sandbox.slack.methods import Methods
+from bot.sandbox.slack.methods.response_urls import ResponseUrls
 from bot.sandbox.slack.modals import Modals, View
-from bot.sandbox.slack.response_urls import ResponseUrls
 from bot.sandbox.slack.state import Channel, Message, Object, State, User
 
 # Long out of use in Slack, but still in every payload.
@@ -41,7 +41,7 @@ class Payloads:
             "team_id": self._state.team,
             "team_domain": "sandbox",
             "channel_id": channel.id,
-            "channel_name": "directmessage" if channel.with_user else channel.name,
+            "channel_name": channel.shown_name,
             "user_id": user.id,
             "user_name": user.name,
             "command": name,
@@ -66,7 +66,7 @@ class Payloads:
         return {
             **self._interaction("block_actions", user),
             "container": container,
-            "channel": {"id": channel.id, "name": "directmessage" if channel.with_user else channel.name},
+            "channel": {"id": channel.id, "name": channel.shown_name},
             **seen,
             "state": {"values": {}},
             "response_url": self._actions_url + url,
@@ -74,7 +74,7 @@ class Payloads:
         }
 
     def click_in_view(self, user: User, view: View, values: Object, element: Object, chosen: Object) -> Object:
-        """Something in a modal was clicked or chosen, before it was submitted."""
+        """Something in a modal was clicked or chosen before it was submitted, or something in a home tab."""
         return {
             **self._interaction("block_actions", user),
             "container": {"type": "view", "view_id": view.id},
@@ -93,30 +93,50 @@ class Payloads:
         del about["trigger_id"]
         return {**about, "view": _copy(view.content), "is_cleared": cleared}
 
-    def mention(self, user: User, message: Message) -> Object:
-        """The bot was mentioned in a channel."""
-        event = {
-            "type": "app_mention", "user": user.id, "text": message.text, "ts": message.ts, "event_ts": message.ts,
-            "channel": message.channel, "team": self._state.team, "client_msg_id": message.ts,
-        }  # fmt: skip
-        if message.thread_ts:
-            event["thread_ts"] = message.thread_ts
-        authorization = {
-            "enterprise_id": None,
-            "team_id": self._state.team,
-            "user_id": self._state.bot.id,
-            "is_bot": True,
+    def shortcut(self, user: User, message: Message, callback_id: str) -> Object:
+        """A message shortcut was used; its response URL answers in the channel but cannot change somebody's message."""
+        channel = self._state.channels[message.channel]
+        url = self._urls.issue(user.id, channel.id, None, message.thread_ts)
+        return {
+            **self._interaction("message_action", user),
+            "callback_id": callback_id,
+            "action_ts": self._state.timestamp(),
+            "message_ts": message.ts,
+            "message": self._methods.shown(message),
+            "channel": {"id": channel.id, "name": channel.shown_name},
+            "response_url": self._actions_url + url,
         }
+
+    def said(self, message: Message) -> Object:
+        """The event of a message, without what its kind of channel adds."""
+        shown = self._methods.shown(message)
+        told = ("type", "subtype", "user", "bot_id", "username", "text", "ts", "thread_ts", "blocks", "attachments")
+        event = {key: shown[key] for key in told if key in shown}
+        event |= {"channel": message.channel, "event_ts": message.ts, "team": self._state.team}
+        if "user" in event:
+            event["client_msg_id"] = message.ts
+        if message.thread_ts is None:
+            event.pop("thread_ts", None)
+        return event
+
+    def event(self, event: Object) -> Object:
+        """The envelope of an event, which names whom it was meant for."""
+        at = self._state.timestamp()
+        authorization = {
+            "enterprise_id": None, "team_id": self._state.team, "user_id": self._state.bot.id, "is_bot": True,
+            "is_enterprise_install": False,
+        }  # fmt: skip
         return {
             "token": VERIFICATION_TOKEN,
             "team_id": self._state.team,
             "api_app_id": self._state.app,
-            "event": event,
+            "event": _copy(event),
             "type": "event_callback",
-            "event_id": "Ev0" + message.ts.replace(".", ""),
-            "event_time": int(float(message.ts)),
-            "authorizations": [{**authorization, "is_enterprise_install": False}],
+            "event_id": "Ev0" + at.replace(".", ""),
+            "event_time": int(float(at)),
+            "authorizations": [authorization],
             "is_ext_shared_channel": False,
+            "event_context": f"4-{at}",
         }
 
     def _interaction(self, kind: str, user: User) -> Object:

@@ -12,8 +12,8 @@ from bot.sandbox.slack import forms
 from bot.sandbox.slack.blocks import interactive, mistakes, rendering
 from bot.sandbox.slack.modals import View
 from bot.sandbox.slack.refusals import NotPossible, NotSeen, Refused
-from bot.sandbox.slack.socket_mode import Delivery
-from bot.sandbox.slack.state import Message, Object, User
+from bot.sandbox.slack.state import Channel, Message, Object, User
+from bot.sandbox.slack.transport.delivery import Delivery
 
 if TYPE_CHECKING:
     from bot.sandbox.slack.workspace import Workspace
@@ -25,8 +25,8 @@ class Reply:
 
     Attributes:
         delivery: the payload's way to the bot and back.
-        error: None, dispatch_failed (no connection), operation_timeout (no acknowledgement in time), or
-            invalid_response if the bot acknowledged with something Slack cannot show.
+        error: None, what went wrong on the way (`Delivery.error`), or invalid_response if the bot acknowledged with
+            something Slack cannot show.
         errors: what the bot answered to a submission, by block id.
     """
 
@@ -77,13 +77,30 @@ class Person:
         command, _, text = line.partition(" ")
         if not command.startswith("/"):
             raise NotPossible(f"{line!r} is not a slash command: see says()")
-        where = self._workspace.state.channels[channel]
+        self._needs_commands()
+        where = self._in(channel)
         payload = self._workspace.payloads.command(self.user, where, command, text.strip())
-        delivery = await self._workspace.sockets.deliver("slash_commands", payload, accepts_response=True)
+        delivery = await self._workspace.dispatch.deliver("slash_commands", payload, accepts_response=True)
         error = delivery.error
         if delivery.ack:
             error = self._show(channel, delivery.ack)
         return Reply(delivery, error)
+
+    def _reads(self, channel: Channel) -> bool:
+        if channel.with_user is not None:
+            return channel.with_user == self.id
+        return not channel.private or channel.members is None or self.id in channel.members
+
+    def _in(self, channel: str) -> Channel:
+        """The channel, if this person is in it."""
+        found = self._workspace.state.channels[channel]
+        if not self._reads(found):
+            raise NotPossible(f"{self.name} cannot write in #{found.name}: it is private to others")
+        return found
+
+    def _needs_commands(self) -> None:
+        if not self._workspace.methods.may("commands"):
+            raise NotPossible("the app has neither commands nor shortcuts: its token lacks the scope `commands`")
 
     def _show(self, channel: str, ack: Object) -> str | None:
         """Show what the bot said in its acknowledgement of a command."""
@@ -97,15 +114,29 @@ class Person:
         return None
 
     async def says(self, channel: str, text: str, thread_ts: str | None = None) -> Reply | None:
-        """Post a message; if it mentions the bot (`@unstick` or `<@id>`), the bot is told and a Reply comes back."""
+        """Post a message; a Reply comes back if an event told the bot of it, such as its mention by `@unstick` or `<@id>`."""
         state = self._workspace.state
+        self._in(channel)
         text = text.replace(f"@{state.bot.name}", f"<@{state.bot.id}>")
-        message = state.post(channel, self.id, text, thread_ts=thread_ts)
-        if f"<@{state.bot.id}>" not in text or not state.channels[channel].has_bot:
-            return None
-        payload = self._workspace.payloads.mention(self.user, message)
-        delivery = await self._workspace.sockets.deliver("events_api", payload, accepts_response=False)
-        return Reply(delivery, delivery.error)
+        delivery = await self._workspace.events.posted(state.post(channel, self.id, text, thread_ts=thread_ts))
+        return Reply(delivery, delivery.error) if delivery else None
+
+    async def opens_home(self, tab: str = "home") -> Reply | None:
+        """Open the app's home; a Reply comes back if the app is subscribed to that."""
+        delivery = await self._workspace.events.home_opened(self.user, tab)
+        return Reply(delivery, delivery.error) if delivery else None
+
+    async def uses_shortcut(self, message: Message, callback_id: str) -> Reply:
+        """Choose one of the app's shortcuts from a message's menu.
+
+        Raises:
+            NotPossible: the message is not there for this person, or only they see it: that has no such menu.
+        """
+        self._needs_commands()
+        now = self._now(message)
+        if not isinstance(now, Message) or now.ephemeral_to is not None:
+            raise NotPossible("a message that only one person sees has no shortcuts")
+        return await self._send(self._workspace.payloads.shortcut(self.user, now, callback_id))
 
     async def sees(
         self, channel: str, text: str, timeout: float = 5.0, *, after: Message | str | None = None
@@ -133,10 +164,10 @@ class Person:
         raise NotSeen(f"{self.name} waited {timeout:g} s for {text!r} in #{self._name(channel)}; there is:\n{there}")
 
     def messages(self, channel: str) -> tuple[Message, ...]:
-        """All messages of the channel that are shown to this person. Nobody reads another's direct conversation."""
+        """All messages of the channel that are shown to this person; none of another's direct or private conversation."""
         state = self._workspace.state
         known = state.channels.get(channel)
-        if known is not None and known.with_user not in (None, self.id):
+        if known is not None and not self._reads(known):
             return ()
         return tuple(m for m in state.messages(channel) if m.has_reader(self.id))
 
@@ -156,8 +187,25 @@ class Person:
         shown = "\n".join(view.visible for view in self._workspace.modals.stack(self.id)) or "none is open"
         raise NotSeen(f"{self.name} waited {timeout:g} s for a modal that says {text!r}; there is:\n{shown}")
 
+    async def sees_home(self, text: str = "", timeout: float = 5.0) -> View:
+        """The app's home tab as this person has it, once it says `text`.
+
+        Raises:
+            NotSeen: with what stands there instead.
+        """
+
+        def look() -> View | None:
+            home = self._workspace.homes.of(self.id)
+            return home if home is not None and _says(home.visible, text) else None
+
+        if (found := await self._workspace.changes.until(look, timeout)) is not None:
+            return found
+        home = self._workspace.homes.of(self.id)
+        there = home.visible if home is not None else "nothing was published"
+        raise NotSeen(f"{self.name} waited {timeout:g} s for a home tab that says {text!r}; there is:\n{there}")
+
     async def clicks(self, where: Message | View, button: str, *, beside: str = "") -> Reply:
-        """Click a button, by what is written on it or by its action id, as the message or modal is now.
+        """Click a button, by what is written on it or by its action id, as the message, modal or home tab is now.
 
         Of several buttons that say the same, `beside` chooses by the text of the block that it stands in.
 
@@ -216,13 +264,13 @@ class Person:
         """Send exactly the same payload again: same trigger, same values, whatever changed since."""
         if isinstance(what, Reply) and what.delivery.type != "interactive":
             kind, takes_answer = what.delivery.type, what.delivery.type == "slash_commands"
-            delivery = await self._workspace.sockets.deliver(kind, what.payload, accepts_response=takes_answer)
+            delivery = await self._workspace.dispatch.deliver(kind, what.payload, accepts_response=takes_answer)
             return Reply(delivery, delivery.error)
         return await self._send(what.payload if isinstance(what, Reply) else what)
 
     async def _send(self, payload: Object) -> Reply:
         submission = payload["type"] == "view_submission"
-        delivery = await self._workspace.sockets.deliver("interactive", payload, accepts_response=submission)
+        delivery = await self._workspace.dispatch.deliver("interactive", payload, accepts_response=submission)
         view = self._workspace.modals.current(payload["view"]["id"]) if submission else None
         if delivery.error or view is None:
             return Reply(delivery, delivery.error)
@@ -255,11 +303,17 @@ class Person:
 
     def _now(self, where: Message | View) -> Message | View:
         if isinstance(where, View):
-            return self._open(where)
+            return self._home(where) if where.is_home else self._open(where)
         for message in self.messages(where.channel):
             if message.ts == where.ts:
                 return message
         raise NotPossible(f"{self.name} does not see that message (any more): {where.visible}")
+
+    def _home(self, view: View) -> View:
+        home = self._workspace.homes.of(self.id)
+        if home is None or home.id != view.id:
+            raise NotPossible(f"that is not the home tab of {self.name}")
+        return home
 
     def _open(self, view: View) -> View:
         stack = self._workspace.modals.stack(self.id)

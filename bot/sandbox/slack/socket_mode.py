@@ -8,7 +8,7 @@ import asyncio
 import json
 import secrets
 import time
-import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,29 +16,10 @@ from aiohttp import WSMsgType, web
 
 from bot.sandbox.slack.changes import Changes
 from bot.sandbox.slack.state import Object
+from bot.sandbox.slack.transport.delivery import Delivery
 
 MOST_CONNECTIONS = 10
 Reason = Literal["refresh_requested", "warning", "link_disabled", "too_many_websockets"]
-
-
-@dataclass
-class Delivery:
-    """One payload on its way to the bot.
-
-    Attributes:
-        seconds: real time until it was acknowledged, also if that was too late; None if it never was.
-        ack: the payload of the acknowledgement; None without one, and if it came too late to matter.
-        error: dispatch_failed without a connection, operation_timeout without an acknowledgement in time.
-        connection: which connection got it, counted from 1 in the order they were opened; None for none.
-    """
-
-    envelope_id: str
-    type: str
-    payload: Object
-    seconds: float | None = None
-    ack: Object | None = None
-    error: str | None = None
-    connection: int | None = None
 
 
 @dataclass(eq=False)
@@ -56,10 +37,14 @@ class SocketMode:
         app: the app's id.
         ack_bound: seconds of real time the bot has to acknowledge; Slack gives three.
         changes: told of every connection and acknowledgement.
+        spread: which of so many connections gets the next payload, by its index; None takes one after the other.
     """
 
-    def __init__(self, app: str, ack_bound: float, changes: Changes) -> None:
+    def __init__(
+        self, app: str, ack_bound: float, changes: Changes, spread: Callable[[int], int] | None = None
+    ) -> None:  # fmt: skip
         self._app, self._bound, self._changes = app, ack_bound, changes
+        self._spread = spread or self._next
         self._tickets: set[str] = set()
         self._connections: list[_Connection] = []
         self._opened = self._turn = 0
@@ -112,15 +97,18 @@ class SocketMode:
         return socket
 
     async def deliver(self, kind: str, payload: Object, *, accepts_response: bool) -> Delivery:
-        """Send a payload to the connection whose turn it is and wait for the acknowledgement."""
-        delivery = Delivery(str(uuid.uuid4()), kind, payload)
+        """Send a payload to one connection and wait for the acknowledgement."""
+        return await self.send(Delivery(kind, payload), accepts_response=accepts_response)
+
+    async def send(self, delivery: Delivery, *, accepts_response: bool) -> Delivery:
+        """Send what is to be delivered to one connection; the delivery tells what came of it."""
         self.deliveries.append(delivery)
         frame = {
-            "envelope_id": delivery.envelope_id, "type": kind, "payload": payload,
+            "envelope_id": delivery.envelope_id, "type": delivery.type, "payload": delivery.payload,
             "accepts_response_payload": accepts_response,
         }  # fmt: skip
-        if kind == "events_api":
-            frame |= {"retry_attempt": 0, "retry_reason": ""}
+        if delivery.type == "events_api":
+            frame |= {"retry_attempt": delivery.retry, "retry_reason": delivery.reason}
         sent = await self._send(delivery, json.dumps(frame))
         if sent is None:
             delivery.error = "dispatch_failed"
@@ -134,9 +122,8 @@ class SocketMode:
         return delivery
 
     async def _send(self, delivery: Delivery, frame: str) -> asyncio.Future[None] | None:
-        for _ in range(self.connections):
-            connection = self._connections[self._turn % self.connections]
-            self._turn += 1
+        while self.connections:
+            connection = self._connections[self._spread(self.connections) % self.connections]
             acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             delivery.connection = connection.number
             self._waiting[delivery.envelope_id] = (delivery, time.monotonic(), connection, acknowledged)
@@ -149,6 +136,10 @@ class SocketMode:
             return acknowledged
         delivery.connection = None
         return None
+
+    def _next(self, _connections: int) -> int:
+        self._turn += 1
+        return self._turn - 1
 
     def _received(self, connection: _Connection, data: str) -> None:
         try:

@@ -19,11 +19,22 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class User:
-    """Somebody in the workspace; the bot is one too."""
+    """Somebody in the workspace; the bot is one too, and so is every other app that posts."""
 
     id: str
     name: str
     is_bot: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it was uploaded; `alt_text` describes a picture to those who do not see it."""
+
+    id: str
+    name: str
+    title: str
+    content: bytes
+    alt_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,12 @@ class Channel:
     has_bot: bool = True
     archived: bool = False
     with_user: str | None = None
+    private: bool = False
+
+    @property
+    def shown_name(self) -> str:
+        """What payloads call it: only a public channel is called by its name."""
+        return "directmessage" if self.with_user else "privategroup" if self.private else self.name
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,8 @@ class Message:
         versions: text and blocks of every state, the first one first, the present one last.
         ephemeral_to: the id of the one person who sees it, or None.
         metadata: `{"event_type", "event_payload"}` as posted, or None.
+        attachments: what another app attached in the old way; the bot itself has blocks.
+        files: what was uploaded into it.
     """
 
     ts: str
@@ -58,11 +77,16 @@ class Message:
     ephemeral_to: str | None = None
     versions: tuple[tuple[str, list[Object]], ...] = ()
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    attachments: list[Object] = field(default_factory=list)
+    files: tuple[File, ...] = ()
 
     @property
     def visible(self) -> str:
-        """Everything a person reads in it: its blocks as plain text or, without blocks, its text."""
-        return "\n".join(rendering.lines(self.blocks, self.names)) or rendering.readable(self.text, self.names)
+        """Everything a person reads in it: its blocks as plain text or, without blocks, its text; then what hangs on it."""
+        own = "\n".join(rendering.lines(self.blocks, self.names)) or rendering.readable(self.text, self.names)
+        attached = [line for each in self.attachments for line in rendering.attachment(each, self.names)]
+        files = [f"[file: {file.title}]" for file in self.files]
+        return "\n".join(filter(None, (own, *attached, *files)))
 
     @property
     def buttons(self) -> tuple[str, ...]:
@@ -126,11 +150,19 @@ class State:
         self.names[user.id] = f"@{name}"
         return self.users.setdefault(user.id, user)
 
+    def app_user(self, name: str) -> User:
+        """Another app of that name, which is installed if new."""
+        user = User(_id("U0APP", name), name, is_bot=True)
+        self.names[user.id] = name
+        return self.users.setdefault(user.id, user)
+
     def channel(
-        self, name: str, *, bot: bool = True, archived: bool = False, members: Iterable[str] | None = None
-    ) -> Channel:
+        self, name: str, *, bot: bool = True, archived: bool = False, members: Iterable[str] | None = None,
+        private: bool = False,
+    ) -> Channel:  # fmt: skip
         """Make a channel, or change what one of that name is like."""
-        channel = Channel(_id("C0", name), name, None if members is None else frozenset(members), bot, archived)
+        ids = None if members is None else frozenset(members)
+        channel = Channel(_id("C0", name), name, ids, bot, archived, private=private)
         self.channels[channel.id] = channel
         self.names[channel.id] = f"#{name}"
         return channel
@@ -156,17 +188,23 @@ class State:
             named: whether the method also takes a channel's name, or a person's id for the direct conversation.
 
         Raises:
-            Refused: channel_not_found.
+            Refused: channel_not_found; so is a private one that the bot is not in.
         """
         if named and channel in self.users and channel != self.bot.id:
             return self.direct(channel)
         for known in self.channels.values():
+            if known.private and not known.has_bot:
+                continue
             if channel == known.id or (named and channel in (known.name, f"#{known.name}") and not known.with_user):
                 return known
         raise Refused("channel_not_found")
 
-    def writable(self, channel: Any) -> Channel:
+    def writable(self, channel: Any, *, public: bool = False) -> Channel:
         """The channel, if the bot may post there.
+
+        Args:
+            channel: what the call gave.
+            public: whether the bot may post into public channels that it is not in.
 
         Raises:
             Refused: channel_not_found, is_archived, not_in_channel.
@@ -174,13 +212,14 @@ class State:
         found = self.find(channel, named=True)
         if found.archived:
             raise Refused("is_archived")
-        if not found.has_bot:
+        if not found.has_bot and not public:
             raise Refused("not_in_channel")
         return found
 
     def post(
         self, channel: str, user: str, text: str, blocks: Sequence[Object] = (), *, thread_ts: str | None = None,
-        metadata: Object | None = None, ephemeral_to: str | None = None,
+        metadata: Object | None = None, ephemeral_to: str | None = None, attachments: Sequence[Object] = (),
+        files: Sequence[File] = (),
     ) -> Message:  # fmt: skip
         """Add a message; a reply to a reply joins the thread of its root."""
         if thread_ts and (root := self._messages.get((channel, thread_ts))):
@@ -188,7 +227,7 @@ class State:
         stored = kept(blocks)
         message = Message(
             self.timestamp(), channel, user, text, stored, thread_ts or None, deepcopy(metadata), ephemeral_to,
-            ((text, stored),), self.names,
+            ((text, stored),), self.names, deepcopy(list(attachments)), tuple(files),
         )  # fmt: skip
         self._messages[channel, message.ts] = message
         self._changed()

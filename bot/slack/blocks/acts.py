@@ -111,18 +111,21 @@ def dying(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for act in plan.acts for name in act.dies))
 
 
-def dies(plan: Plan, room: int = kit.ROOM // 2) -> list[str]:
-    """What dies of it, a line each, what is no pod first; what does not fit is counted by namespace."""
+def dies(plan: Plan, room: int = kit.ROOM // 2, most: int | None = None) -> list[str]:
+    """What dies of it, a line each, what is no pod first; what does not fit is counted by namespace.
+
+    `most`: of either kind, where somebody reads it on a phone.
+    """
     names = dying(plan)
     pods = [name for name in names if _namespace(name)]
     others = [name for name in names if not _namespace(name)]
-    return [*_listed(others, room // 2), *_listed(pods, room)]
+    return [*_listed(others, room // 2, most), *_listed(pods, room, most)]
 
 
-def _listed(names: Sequence[str], room: int) -> list[str]:
+def _listed(names: Sequence[str], room: int, most: int | None) -> list[str]:
     lines = [f"•  {words(name)}" for name in names]
     return kit.fitting(
-        lines, lambda n: f"•  *and {n} more*{_by_namespace(names[len(names) - n :])}: {_ELSEWHERE}", room
+        lines, lambda n: f"•  *and {n} more*{_by_namespace(names[len(names) - n :])}: {_ELSEWHERE}", room, most
     )
 
 
@@ -162,11 +165,11 @@ def guards(plan: Plan) -> str:
 
 
 def guards_counted(plan: Plan) -> str:
-    """The same for those who have read the plan: how many there are, as long as none is against it."""
+    """The same in short: how many there are, as long as none is against it."""
     asked = [ruling for step in plan.steps for ruling in _rulings(step)]
     if not asked or any(ruling.answer is not Answer.ALLOWED for ruling in asked):
         return guards(plan)
-    return f"all {len({ruling.guard for ruling in asked})} say yes"
+    return f"all guards say yes ({len({ruling.guard for ruling in asked})})"
 
 
 def _rulings(step: PlannedStep) -> list[Judged]:

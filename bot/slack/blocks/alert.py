@@ -20,19 +20,16 @@ def alerts(group: AlertGroup) -> Content:
     """The message of a group. What was found about its subjects is in the thread."""
     firing, over = group.firing, tuple(alert for alert in group.alerts if not alert.firing)
     name = words(_name(group.alerts))
-    counts = ", ".join(
-        part for part in (f"{len(firing)} firing" if firing else "", f"{len(over)} resolved" if over else "") if part
-    )
+    told = (len(firing), "firing"), (len(over), "resolved"), (group.truncated, "more that Alertmanager left out")
+    counts = ", ".join(f"{number} {what}" for number, what in told if number)
     mark = _mark(firing) if firing else "🟢"
     word = "Firing" if firing else "Resolved"
     shown = [_line(alert) for alert in (*firing, *over)]
     lines = kit.fitting(shown, lambda n: f"and {n} more: Alertmanager shows all")
-    left = [kit.context(f"Alertmanager left {group.truncated} more out.")] if group.truncated else []
     return kit.content(
         f"{mark} {word}: {name} ({counts})",
         kit.header(f"{mark} {word}: {cut(_name(group.alerts), 110)}"),
         kit.paragraphs(lines),
-        left,
         kit.context(f"{counts} · {words(group.cluster, 100)} · from Alertmanager, told {moment(group.updated)}"),
     )
 
@@ -51,6 +48,7 @@ def _line(alert: Alert) -> str:
     where = " ".join(f"{name}={alert.labels[name]}" for name in _TELLING if alert.labels.get(name))
     says = alert.annotations.get("summary") or alert.annotations.get("description") or alert.annotations.get("message")
     what = words(alert.labels.get("alertname") or "an alert", 120)
-    mark = _mark((alert,)) if alert.firing else "🟢"
-    told = f"{mark} *{what}* {words(where, 300)}".rstrip()
+    if not alert.firing:  # what it says of itself is not so any more
+        return f"🟢 *{what}* {words(where, 300)}".rstrip() + "  _is over_"
+    told = f"{_mark((alert,))} *{what}* {words(where, 300)}".rstrip()
     return f"{told}: {words(says)}  _since {moment(alert.since)}_" if says else f"{told}  _since {moment(alert.since)}_"

@@ -4,7 +4,7 @@ What could not be seen never looks like what is in order.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from bot.diagnose import Diagnosis
 from bot.incidents import Answer, Incident, IncidentState, same
 from bot.slack.blocks import kit
 from bot.slack.blocks.text import SENTENCE, code, cut, escaped, mention, words
+from bot.slack.blocks.text import sentence as own
 from bot.slack.words import COMMAND, Button, Click
 from bot.store.messages import Content
 from diagnostics.facts import NotSeen, Snapshot
@@ -119,7 +120,7 @@ def _findings(findings: Sequence[Finding], cluster: str) -> list[Json]:
         blocks.append(block)
         explained.add(finding.subject)
     if left := len(findings) - len(blocks):
-        blocks.append(kit.section(f"and {left} more: `unstick check` on the command line shows all"))
+        blocks.append(kit.section(f"and {left} more: {code(f'{COMMAND} report')} gives all of them as a page"))
     return blocks
 
 
@@ -138,51 +139,57 @@ def _why(finding: Finding, cluster: str) -> Json | None:
     return kit.button(Button.WHY, Click(cluster=cluster, pod=f"{subject.namespace}/{subject.name}"))
 
 
-def locks(snapshot: Snapshot) -> Content:
-    """The locks, those that need somebody first, and what could not be read."""
-    seen = snapshot[LOCKS]
-    if isinstance(seen, NotSeen):
-        why = words(seen.reason, 2 * SENTENCE)
+def locks(snapshot: Snapshot, looks: Mapping[str, Snapshot] | None = None) -> Content:
+    """The locks, those that need somebody first, and what could not be read. `looks`: at each of several Ceph clusters."""
+    every = list((looks or {}).values()) or [snapshot]
+    unseen = [seen.reason for each in every if isinstance(seen := each[LOCKS], NotSeen)]
+    if len(unseen) == len(every):
+        why = words("; ".join(unseen), 2 * SENTENCE)
         return kit.content(
             f"unknown: locks could not be read: {why}", kit.section(f"❔ *Locks could not be read*: {why}")
         )
-    document = documents.locks(None, snapshot)
+    document = documents.locks(None, snapshot, looks)
     order = list(_VERDICTS)
     rows: list[Json] = sorted(
         document["locks"], key=lambda r: order.index(r["verdict"]) if r["verdict"] in order else -1
     )
     tally = Counter(row["verdict"] for row in rows)
-    images = sum(pool.images for pool in seen.pools)
-    said = f"{_count(len(rows), 'locker')}; {images} images in {_count(len(seen.pools), 'pool')}"
+    images = sum(pool["images"] for pool in document["pools"])
+    said = f"{_count(len(rows), 'locker')}; {images} images in {_count(len(document['pools']), 'pool')}"
     verdicts = ", ".join(f"{n} {escaped(verdict)}" for verdict, n in tally.items())
-    problems = [f"❔ *could not be read*: pool {words(p.pool)}: {words(p.reason)}" for p in seen.problems]
+    problems = [f"❔ *could not be read*: {_unread(problem)}" for problem in document["problems"]]
     return kit.content(
         said + (f": {verdicts}" if verdicts else "") + (f"; {_count(len(problems), 'pool')} not read" if problems else ""),
         kit.section(f"*{said}*" + (f"\n{verdicts}" if verdicts else "")),
         kit.paragraphs(kit.fitting(problems, lambda n: f"❔ and {n} more pools could not be read: `unstick locks` shows all")),
-        kit.paragraphs(
-            kit.fitting(
-                [_row(row) for row in rows],
-                lambda n: f"and {n} more: `unstick locks` on the command line shows all",
-                3 * kit.ROOM,
-            )
+        kit.table(
+            ("verdict", "image", "pods", "locked by", "why"), [_row(row) for row in rows],
+            lambda n: f"and {n} more: `unstick locks` on the command line shows all",
         ),
         _who_was_not_seen(snapshot),
     )  # fmt: skip
 
 
-def _row(row: Json) -> str:
+def _unread(problem: Json) -> str:
+    if problem["pool"] == "*":  # a whole Ceph, which names itself
+        return words(problem["reason"])
+    whose = f"Ceph {words(problem['ceph'])}, " if "ceph" in problem else ""
+    return f"{whose}pool {words(problem['pool'])}: {words(problem['reason'])}"
+
+
+def _row(row: Json) -> tuple[str, ...]:
+    """A lock's row of the table."""
     image = "/".join(part for part in (row["pool"], row["namespace"], row["image"]) if part)
-    node = f" on {words(row['node'])}" if row["node"] else ""
-    pods = [words(pod, 120) for pod in row["pods"]]
-    used = ""
-    if pods:
-        more = f" and {len(pods) - _MOST_PODS} more" if len(pods) > _MOST_PODS else ""
-        used = f"; {'pod' if len(pods) == 1 else 'pods'} {', '.join(pods[:_MOST_PODS])}{more}"
+    node = f" on {row['node']}" if row["node"] else ""
+    pods = ", ".join(row["pods"][:_MOST_PODS]) + (
+        f" and {len(row['pods']) - _MOST_PODS} more" * (len(row["pods"]) > _MOST_PODS)
+    )
     return (
-        f"{_VERDICTS.get(row['verdict'], '❔')} *{escaped(row['verdict'])}*  {code(cut(image, SENTENCE))}\n"
-        f"        {words(row['why'])}\n"
-        f"        locked by {words(row['locker'], 80)}{node} from {words(row['address'], 80)}{used}"
+        f"{_VERDICTS.get(row['verdict'], '❔')} {row['verdict']}",
+        f"{row['ceph']}: {image}" if "ceph" in row else image,
+        pods or "none known",
+        f"{row['locker']}{node} from {row['address']}",
+        row["why"],
     )
 
 
@@ -224,7 +231,7 @@ def help_text(commands: Sequence[tuple[str, str]]) -> Content:
 
 def failure(sentence: str) -> Content:
     """Something could not be done."""
-    said = words(sentence, 2 * SENTENCE)
+    said = own(sentence, 2 * SENTENCE)
     return kit.content(said, kit.section(f"⚠️ {said}"))
 
 

@@ -17,6 +17,9 @@ LONGEST_HEADER = 150
 LONGEST_SECTION = 3000
 LONGEST_VALUE = 2000
 LONGEST_NOTICE = 600  # of the plain text; Slack takes 4,000, a notification shows two lines
+# Of a table: rows with its heading, characters of JSON of all rows, and of one cell.
+# https://docs.slack.dev/reference/block-kit/blocks/table-block
+MOST_ROWS, LONGEST_TABLE, LONGEST_CELL = 100, 9_000, 280
 ROOM = 2400  # characters of one list, in a message of 12,000
 
 
@@ -70,27 +73,55 @@ def actions(*buttons: Json | None) -> list[Json]:
     return [{"type": "actions", "elements": shown}] if shown else []
 
 
-def fitting(lines: Sequence[str], rest: Callable[[int], str], room: int = ROOM) -> list[str]:
-    """As many lines as there is room for, in characters of JSON; then `rest` of how many are left, in a sentence."""
+def fitting(lines: Sequence[str], rest: Callable[[int], str], room: int = ROOM, most: int | None = None) -> list[str]:
+    """As many lines as there is room for, in characters of JSON; then `rest` of how many are left, in a sentence.
+
+    `most` are as many as somebody reads.
+    """
     taken: list[str] = []
     for number, line in enumerate(lines):
         left = len(lines) - number
         room -= weight(line)
-        if room < 0:
+        if room < 0 or number == most:
             return [*taken, rest(left)]
         taken.append(line)
     return taken
 
 
 def paragraphs(lines: Iterable[str]) -> list[Json]:
-    """Lines below each other, in as few sections as hold them."""
+    """Lines below each other, in as few sections as hold them. A line that begins with a line break stands apart."""
     made: list[str] = []
     for line in (cut(each, LONGEST_SECTION) for each in lines):
         if made and len(made[-1]) + 1 + len(line) <= LONGEST_SECTION:
             made[-1] += "\n" + line
         else:
-            made.append(line)
+            made.append(line.lstrip("\n"))
     return [section(text) for text in made]
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], rest: Callable[[int], str]) -> list[Json]:
+    """A table, as many of its rows as Slack takes, then `rest` of how many are left. No row: no table.
+
+    Cells are plain text: nothing in them is read as markup. A message may have one table.
+    """
+    cells = [[_cell(text) for text in row] for row in (heads, *rows)]
+    room, shown = LONGEST_TABLE, 0
+    for row in cells[:MOST_ROWS]:
+        room -= weight(row)
+        if room < 0:
+            break
+        shown += 1
+    if not rows or shown < 2:
+        return [section(rest(len(rows)))] if rows else []
+    made: Json = {
+        "type": "table", "rows": cells[:shown], "column_settings": [{"is_wrapped": True} for _ in heads],
+    }  # fmt: skip
+    left = len(cells) - shown
+    return [made, *([section(rest(left))] if left else [])]
+
+
+def _cell(text: str) -> Json:
+    return {"type": "raw_text", "text": cut(visible(text), LONGEST_CELL) or "-"}
 
 
 def weight(value: Any) -> int:

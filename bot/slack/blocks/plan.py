@@ -33,6 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MOST_MENTIONS = 10
+_MOST_DYING = 15
 _WORDS = {
     State.WAITING: "Approval needed", State.APPROVED: "Approved", State.RUNNING: "Running",
     State.ASKING: "Waits for a word", State.PAUSED: "Paused", State.CANCELLED: "Cancelled",
@@ -72,7 +73,7 @@ def _body(made: Plan) -> list[Json]:
         *_dies(made),
         *kit.paragraphs(acts.steps(made)),
         *_shown(made),
-        kit.context(f"Allowed until {clock(made.expires)}: {acts.guards(made)}"),
+        kit.context(f"Allowed until {clock(made.expires)}: {acts.guards_counted(made)}"),
     ]
 
 
@@ -82,8 +83,8 @@ def _shown(made: Plan) -> list[Json]:
 
 
 def _dies(made: Plan) -> list[Json]:
-    lines = acts.dies(made)
-    return kit.paragraphs(["☠️ *What dies*", *lines]) if lines else []
+    lines = acts.dies(made, most=_MOST_DYING)
+    return kit.paragraphs([f"☠️ *What dies*: {len(acts.dying(made))}", *lines]) if lines else []
 
 
 def _refused(made: Plan) -> list[Json]:
@@ -114,8 +115,8 @@ def request(run: Run, approvers: Sequence[str]) -> Content:
         kit.section(f"{asks}\n{standing(run)}"),
         _called(run, approvers),
         kit.context(acts.parameters(made)),
-        _dies(made) if execution.state is State.WAITING else (),
-        _done(run),
+        _dies(made) if execution.state is State.WAITING and not expired else (),
+        () if expired else _done(run),
         _small_print(run),
         _buttons(run),
     )
@@ -125,6 +126,8 @@ def _mark(run: Run) -> str:
     state = run.execution.state
     if run.ran_out:
         return "⌛"
+    if state is State.APPROVED and (run.turned_away or run.interrupted):
+        return "⏸️"
     if state is State.WAITING:
         return "⌛" if run.expired else acts.RISKS[run.execution.plan.risk]
     return {
@@ -161,7 +164,7 @@ def _done(run: Run) -> list[Json]:
 
 def _small_print(run: Run) -> list[Json]:
     """What the guards said, while somebody has to judge; who approved, where it did not come to a good end."""
-    if run.execution.state is State.WAITING:
+    if run.execution.state is State.WAITING and not run.expired:
         return [kit.context(f"{acts.guards_counted(run.execution.plan)}; they are asked again before every act")]
     if run.approvals and run.execution.state in (State.FAILED, State.VOID, State.DENIED, State.CANCELLED):
         return [kit.context(f"It was approved by {people(run.approvals)}")]

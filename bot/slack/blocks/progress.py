@@ -102,8 +102,8 @@ def notes(steps: Sequence[ToldStep]) -> list[str]:
     return list(dict.fromkeys(each.text for each in steps if not each.step and each.say is Say.NOTE))
 
 
-def step_lines(run: Run) -> list[str]:
-    """A line for each step of the plan: what became of it, or that it is to come."""
+def step_lines(run: Run, room: int = SENTENCE) -> list[str]:
+    """A line for each step of the plan: what became of it, or that it is to come; in at most `room` characters of text."""
     told, lines = latest(run.steps), []
     broken_off = run.execution.state is not State.RUNNING
     for step in run.execution.plan.steps:
@@ -113,10 +113,12 @@ def step_lines(run: Run) -> list[str]:
             what = told.get(known.id)
             if what is None:
                 mark = MARKS[Say.SKIPPED] if step.skipped is not None else TO_COME
-                lines.append(_line(mark, known.id, says))
+                lines.append(_line(mark, known.id, says, room))
             else:
                 unknown = what.say is Say.BEGUN and broken_off
-                lines.append(_line("❔" if unknown else MARKS.get(what.say, "•"), known.id, what.text, _room(what)))
+                lines.append(
+                    _line("❔" if unknown else MARKS.get(what.say, "•"), known.id, what.text, _room(what, room))
+                )
     return lines
 
 
@@ -126,9 +128,11 @@ def notes_that_stay(run: Run) -> list[str]:
     return [_line(MARKS[each.say], step, each.text, _room(each)) for step, each in told.items() if each.say is Say.NOTE]
 
 
-def _room(what: Told) -> int:
-    """How much of it is shown: notes hold commands to be copied."""
-    return 2 * SENTENCE if what.say is Say.NOTE else SENTENCE
+def _room(what: Told, room: int = SENTENCE) -> int:
+    """How much of it is shown: notes hold commands to be copied, and what went wrong is told in full."""
+    if what.say is Say.NOTE:
+        return 2 * SENTENCE
+    return room if what.say in (Say.BEGUN, Say.DONE, Say.SKIPPED) else SENTENCE
 
 
 def _line(mark: str, step: str, text: str, room: int = SENTENCE) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bot.reports import Blind, HealthReport, Trouble
+from bot.reports import Blind, HealthReport, LockCount, Trouble
 from bot.slack.blocks.answers import SEVERITIES
 from bot.slack.blocks.answers import told as named_once
 from bot.slack.blocks.kit import SENTENCE, content, context, fitting, paragraphs, section
@@ -19,25 +19,34 @@ from bot.store.messages import Content
 from diagnostics.model import lasting, quoted
 
 _MOST = 20
+_MOST_LOCKS = 5
 _LONGEST_NAME = 100
 _LONGEST_SMALL_PRINT = 1000
 _WORTH_TELLING = timedelta(minutes=1)
 
 
 def report(what: HealthReport, name: str) -> Content:
-    """The message of a scheduled report; `name` is the schedule's. Within Slack's limits, whatever the report holds."""
+    """The message of a report called `name`, such as `Schedule morning`. Within Slack's limits, whatever the report holds."""
     headline = f"Health of {_short(what.cluster, _LONGEST_NAME)}{_within(what)}: {_headline(what)}"
     return content(
         headline,
-        section(f"*{headline}*"),
+        section(f"{_mark(what)} *{headline}*"),
+        _areas(what),
         _part("New", [_found(trouble) for trouble in what.new], room=2400),
         _part("Changed", [_noted(trouble) for trouble in what.changed], room=1500),
         _part("Resolved", [_plain(trouble) for trouble in what.resolved], room=1500),
         _part("Could not be judged this time", _unjudged(what), room=1500),
         _part("Could not be looked at", _blind(what.unseen), room=1800),
         _part("Still there", [_aged(trouble, what.taken_at) for trouble in what.still], room=800),
+        _locks(what.locks),
         context(cut(_small_print(what, name), _LONGEST_SMALL_PRINT)),
     )
+
+
+def _mark(what: HealthReport) -> str:
+    """How it stands at a glance: the worst that was found, else whether all could be seen."""
+    worst = max((trouble.severity for trouble in what.found), key=lambda severity: severity.rank, default=None)
+    return SEVERITIES[worst] if worst else "🟢" if what.nothing_stuck else "❔"
 
 
 def _within(what: HealthReport) -> str:
@@ -76,11 +85,35 @@ def _part(title: str, lines: list[str], room: int) -> list[dict[str, Any]]:
     """One part of the message; none where there is nothing to say. What does not fit is counted."""
     if not lines:
         return []
-    over = len(lines) - _MOST
-    shown = fitting(lines[:_MOST], lambda left: f"… and {left + max(0, over)} more", room)
-    if over > 0 and shown == lines[:_MOST]:
-        shown.append(f"… and {over} more")
-    return paragraphs([f"*{title}*", *shown])
+    return paragraphs([f"*{title}*", *fitting(lines, _more, room, _MOST)])
+
+
+def _more(left: int) -> str:
+    return f"… and {left} more: open the report in the thread"
+
+
+def _areas(what: HealthReport) -> list[dict[str, Any]]:
+    """What was found in each area, on one line; areas in which nothing was found are only named."""
+    told = [
+        f"{escaped(area.area)} *{area.found}*" + (f" ({area.critical} critical)" if area.critical else "")
+        for area in what.areas if area.found
+    ]  # fmt: skip
+    quiet = [escaped(area.area) for area in what.areas if not area.found and not area.blind]
+    lines = [" · ".join(told)] * bool(told) + [f"nothing in {', '.join(quiet)}"] * bool(quiet)
+    return [context(cut("; ".join(lines), _LONGEST_SMALL_PRINT))] if lines else []
+
+
+def _locks(locks: LockCount | None) -> list[dict[str, Any]]:
+    """The inventory of locks, and those that are worth a look."""
+    if locks is None or not (locks.verdicts or locks.unread):
+        return []
+    verdicts = ", ".join(f"{count} {escaped(verdict)}" for verdict, count in sorted(locks.verdicts.items()))
+    title = f"RBD locks: {verdicts or 'none seen'}"
+    lines = [f"• {_short(line)}" for line in locks.worth_a_look[:_MOST_LOCKS]]
+    if left := len(locks.worth_a_look) - len(lines):
+        lines.append(_more(left))
+    lines += [f"❔ could not be read: {_short(line)}" for line in locks.unread[:_MOST_LOCKS]]
+    return paragraphs([f"*{title}*", *fitting(lines, _more, 1200)])
 
 
 def _short(text: str, limit: int = SENTENCE) -> str:
@@ -133,7 +166,7 @@ def _small_print(what: HealthReport, name: str) -> str:
     """How much was looked at, what is not configured, what it was compared with, and how to ask further."""
     read = ", ".join(f"{count} {escaped(kind)}" for kind, count in sorted(what.scanned.items()) if count)
     looked = f"{_checks(what.checks)} looked at {read or 'all they look at'}" if what.checks else "no check could look"
-    told = [f"Schedule {_short(name, _LONGEST_NAME)}", looked]
+    told = [_short(name, _LONGEST_NAME), looked]
     if what.skipped:
         reasons = "; ".join(dict.fromkeys(blind.reason for blind in what.skipped))
         told.append(f"not configured for {_checks(len(what.skipped))}: {_short(reasons)}")

@@ -14,6 +14,7 @@ _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _LOOK_ALIKE = str.maketrans({"`": "ˋ", "*": "∗", "~": "∼"})
 _CUT_OFF = re.compile(r"(&[a-z]{0,4}|<[@!#][^<>]{0,80})$")
 _MARK = " …"
+_COMMAND = re.compile(r"`(/?unstick(?: [^`]+)?)`")
 SENTENCE = 280  # characters of one thing that is told
 
 
@@ -41,6 +42,12 @@ def escaped(text: str) -> str:
 def words(text: str, limit: int = SENTENCE) -> str:
     """The text as plain words, in at most `limit` characters of mrkdwn: escapes count."""
     return cut(escaped(cut(text, limit)), limit)
+
+
+def sentence(text: str, limit: int = SENTENCE) -> str:
+    """A sentence of our own as plain words, in which commands of ours, in backticks, are in code style: to be copied."""
+    parts = _COMMAND.split(cut(text, limit))
+    return cut("".join(code(part) if n % 2 else escaped(part) for n, part in enumerate(parts)), limit)
 
 
 def code(text: str) -> str:

@@ -16,6 +16,7 @@ from diagnostics.facts.csi_drift import in_cluster_ids, in_config, in_pools, in_
 from diagnostics.facts.holders import CLAIM_USERS, NODES
 from diagnostics.facts.krbd import in_features
 from diagnostics.facts.kubernetes import PODS, VOLUMES
+from diagnostics.facts.whereabouts import CEPHS
 from diagnostics.model import Finding, Severity, Unseen
 
 _LOOKS = (unread_of_ceph, in_config, in_cluster_ids, in_pools, in_secrets, in_features)
@@ -32,7 +33,7 @@ def find(snapshot: Snapshot) -> Iterator[Finding | Unseen]:
 
 _OPTIONAL = (
     STORAGE_CLASSES, PLUGIN_PODS, CSI_CONFIG, SECRETS, CLAIM_USERS, LOCKS, OSDMAP, STATUS, FEATURES, NODES, SESSIONS,
-    SIGHTINGS,
+    SIGHTINGS, CEPHS,
 )  # fmt: skip
 CHECK = Check(
     find,

@@ -67,6 +67,7 @@ from diagnostics.facts.resources.volumes import (
     StorageClass,
     Volume,
     VolumeSpec,
+    Whereabouts,
 )
 from diagnostics.facts.resources.workloads import (
     DaemonSet,
@@ -141,6 +142,7 @@ __all__ = [
     "Volume",
     "VolumeSpec",
     "Waiting",
+    "Whereabouts",
     "Workload",
     "canonical_ip",
     "pod_row",

@@ -6,7 +6,7 @@ import msgspec
 
 from diagnostics.facts.resources.meta import Condition, Meta, Struct
 from diagnostics.facts.resources.redaction import redact
-from diagnostics.facts.resources.volumes import RBDSource
+from diagnostics.facts.resources.volumes import RBDSource, Whereabouts
 from diagnostics.model import Subject
 
 
@@ -60,6 +60,7 @@ class PodVolume(Struct, frozen=True):
     host_path: dict[str, object] | None = None
     csi: InlineCSISource | None = None
     ephemeral: dict[str, object] | None = None
+    whereabouts: Whereabouts | None = None
 
     @property
     def is_local(self) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from diagnostics.facts.resources.meta import AnnotatedMeta, LocalReference, Meta, Struct
+from diagnostics.facts.resources.meta import AnnotatedMeta, Condition, LocalReference, Meta, Struct
 from diagnostics.facts.resources.redaction import redact
 from diagnostics.model import Subject
 
@@ -59,12 +59,19 @@ class PhaseStatus(Struct, frozen=True):
         redact(self)
 
 
+class ClaimStatus(PhaseStatus, frozen=True):
+    """A claim's phase, what it has got, and how far its resize has come (`Resizing`, `FileSystemResizePending`)."""
+
+    capacity: dict[str, str | int] | None = None
+    conditions: tuple[Condition, ...] | None = None
+
+
 class Claim(Struct, frozen=True):
     """A PersistentVolumeClaim. Its annotations name the provisioner and the node that were chosen for it."""
 
     metadata: AnnotatedMeta
     spec: ClaimSpec = ClaimSpec()
-    status: PhaseStatus = PhaseStatus()
+    status: ClaimStatus = ClaimStatus()
 
     @property
     def subject(self) -> Subject:
@@ -86,12 +93,25 @@ class VolumeSpec(Struct, frozen=True):
     cephfs: dict[str, object] | None = None
 
 
+class Whereabouts(msgspec.Struct, frozen=True):
+    """Which of several Ceph clusters a volume lies in. No part of the API: a look at several marks each volume with it.
+
+    `ceph` is the Ceph's name in the configuration, "" where that is not known; `here` that it is the one that is looked at.
+    `says` is the proof, or why there is none: a clause.
+    """
+
+    ceph: str
+    here: bool
+    says: str
+
+
 class Volume(Struct, frozen=True):
-    """A PersistentVolume."""
+    """A PersistentVolume. Where one Ceph is configured, `whereabouts` is None: the volume is taken to lie there."""
 
     metadata: Meta
     spec: VolumeSpec = VolumeSpec()
     status: PhaseStatus = PhaseStatus()
+    whereabouts: Whereabouts | None = None
 
     @property
     def subject(self) -> Subject:

@@ -65,6 +65,7 @@ class _Health(msgspec.Struct):
 
 class _MonDump(msgspec.Struct, frozen=True):
     mons: tuple[_Mon, ...]
+    fsid: str = ""
 
 
 class _MgrDump(msgspec.Struct, frozen=True):
@@ -163,6 +164,23 @@ def read_mons(answer: bytes) -> tuple[tuple[str, ...], tuple[Daemon, ...]]:
         raise MalformedReply("the answer to 'mon dump' names no monitor")
     daemons = [daemon for mon in mons for daemon in _daemons(f"mon.{mon.name}", [mon.public_addrs], [mon.addr])]
     return tuple(mon.name for mon in mons), _distinct(daemons)
+
+
+def read_monmap(answer: bytes) -> tuple[str, frozenset[tuple[str, int]]]:
+    """Which cluster this is, from `mon dump`: its fsid, and the address and port of each of its monitors.
+
+    Raises:
+        MalformedReply: it makes no sense, or names no cluster or no address.
+    """
+    dump = decode(answer, _MonDump, "mon dump")
+    written = [address.addr for mon in dump.mons for address in mon.public_addrs.addrvec]
+    found = set()
+    for address in (one.partition("/")[0] for one in (*written, *(mon.addr for mon in dump.mons))):
+        port = address.rpartition(":")[2]
+        found |= {(ip, int(port)) for ip in _ips([address]) if port.isascii() and port.isdigit()}
+    if not dump.fsid or not found:
+        raise MalformedReply("the answer to 'mon dump' does not tell which cluster this is, or where its monitors are")
+    return dump.fsid, frozenset(found)
 
 
 def read_health(answer: bytes) -> str:

@@ -34,9 +34,10 @@ from diagnostics.facts.ceph import (
 )
 from diagnostics.facts.disruption import NODE_OSDMAP
 from diagnostics.facts.holders import NODES, WATCHERS, images_of_pod
-from diagnostics.facts.images import images_of, parse_spec
+from diagnostics.facts.images import images_of, parse_spec, unplaced_images
 from diagnostics.facts.kubernetes import VOLUMES
 from diagnostics.facts.users import waiting_pods
+from diagnostics.facts.whereabouts import Identity
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph import mon_answers, status_answers
 from diagnostics.sources.ceph.images import ImageReader
@@ -46,6 +47,7 @@ from diagnostics.sources.ceph.threads import in_daemon_thread
 from diagnostics.sources.ceph.wire import MalformedReply
 
 T = TypeVar("T")
+U = TypeVar("U", ImageFeatures, VolumeWatchers, Placements)
 
 AT_ONCE = 4
 PATIENCE = 120.0
@@ -116,6 +118,14 @@ class CephSource:
         }
         return await self._in_a_thread(of_the_monitors[kind.name])
 
+    async def identity(self) -> Identity:
+        """Which cluster this is: its fsid and its monitors.
+
+        Raises:
+            CouldNotLook: as `fetch` does.
+        """
+        return await self._in_a_thread(_identity)
+
     async def aclose(self) -> None:
         """End the connection, if there is one."""
         rados, self._rados = self._rados, None
@@ -159,7 +169,8 @@ class CephSource:
 
     async def _features(self, earlier: Snapshot) -> ImageFeatures:
         named = _named(earlier)
-        return await self._in_a_thread(lambda rados: self._images(rados).features(named)) if named else ImageFeatures()
+        read = await self._in_a_thread(lambda rados: self._images(rados).features(named)) if named else ImageFeatures()
+        return _with_unplaced(read, earlier)
 
     async def _watchers(self, earlier: Snapshot) -> VolumeWatchers:
         """Who has the other images open. That is asked only in a scan, and while the client of a node may be cut off."""
@@ -173,9 +184,10 @@ class CephSource:
         locks = earlier.seen(LOCKS)
         told = {*locks.users, *(one.image.spec for one in locks.images)} if locks else set()
         others = [spec for spec in _named(earlier) if str(spec) not in told]
-        return (
+        read = (
             await self._in_a_thread(lambda rados: self._images(rados).watchers(others)) if others else VolumeWatchers()
         )
+        return _with_unplaced(read, earlier)
 
     async def _placements(self, earlier: Snapshot) -> Placements:
         """Where the headers lie, of images that pods wait for first.
@@ -185,12 +197,15 @@ class CephSource:
         status = earlier[STATUS]
         if isinstance(status, NotSeen):
             raise CouldNotLook(f"what ails Ceph is not known: {status.reason}", configured=status.configured)
-        named = _named(earlier) if status_answers.may_lack_service(status) else ()
-        if not named:
+        if not status_answers.may_lack_service(status):
             return Placements()
+        named = _named(earlier)
+        if not named:
+            return _with_unplaced(Placements(), earlier)
         wanted = {image for pod in waiting_pods(earlier) for image in images_of_pod(pod, earlier)}
         specs = sorted(named, key=lambda image: image not in wanted)
-        return await self._in_a_thread(lambda rados: self._images(rados).placements(specs, status.inactive.keys()))
+        read = await self._in_a_thread(lambda rados: self._images(rados).placements(specs, status.inactive.keys()))
+        return _with_unplaced(read, earlier)
 
     def _walk(self, rados: Rados) -> Locks:
         reader = self._reader(rados)
@@ -287,6 +302,12 @@ def _named(earlier: Snapshot) -> tuple[ImageSpec, ...]:
     return _subjects_images(earlier)
 
 
+def _with_unplaced(read: U, earlier: Snapshot) -> U:
+    """What was read of images, and that nobody could look at those whose Ceph is not known."""
+    unplaced = unplaced_images(earlier)
+    return msgspec.structs.replace(read, unread=unplaced | read.unread) if unplaced else read
+
+
 def _require_volumes(earlier: Snapshot) -> None:
     """Without the volumes nobody knows which images are meant: no image is not the same as none that is known.
 
@@ -318,6 +339,10 @@ def _sessions(rados: Rados) -> Sessions:
         except MalformedReply as error:
             silent[name] = str(error)
     return Sessions(tuple(sessions), silent)
+
+
+def _identity(rados: Rados) -> Identity:
+    return Identity(*mon_answers.read_monmap(rados.mon({"prefix": "mon dump"})))
 
 
 def _osd_map(rados: Rados) -> OsdMap:

@@ -8,7 +8,8 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from diagnostics.sources import CouldNotLook
 # https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _LONGEST = 500  # characters of the server's own words that are passed on
+_LARGEST_REFUSAL = 64 * 1024  # bytes of an error's body that are read where it is not known to end
 _WHOLE_VALUE = re.compile(r'(Invalid value: "?)[&*\w.\[\] ]{0,100}\{.*[}\]]', re.DOTALL)
 _ENV_VALUE = re.compile(r'(?i)(\bvalue"?:)"(?:[^"\\]|\\.)*(?:"|$)', re.DOTALL)
 IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -40,6 +42,10 @@ class KubernetesError(Exception):
         super().__init__(f"{message} (HTTP {status})")
         self.status = status
         self.message = message
+
+
+class Silent(Exception):
+    """A stream that is open has brought nothing for too long: whether it still lives is not known."""
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -157,24 +163,71 @@ class Api:
         """
         return await self._request("GET", path, query, accept=METADATA_ONLY if metadata_only else "application/json")
 
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, str], *, silence: float
+    ) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        """GET a path whose answer goes on for as long as the server likes, as that of a watch does.
+
+        Inside `async with` the answer has begun: each call of what it gives returns what came next, b"" at the end.
+        `silence` is how many seconds nothing may come.
+
+        Raises:
+            KubernetesError: the server answered with an error.
+            CouldNotLook: the server could not be reached, or the connection broke; also while reading.
+            Silent: nothing came for that long; only while reading.
+        """
+        lasting = aiohttp.ClientTimeout(total=None, sock_connect=self.timeout)
+        try:
+            async with asyncio.timeout(self.timeout):
+                response: aiohttp.ClientResponse = (await self._send("GET", path, query, timeout=lasting)).response
+        except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as error:
+            raise CouldNotLook(self._unreachable(error), unreachable=True) from None
+
+        async def piece() -> bytes:
+            try:
+                async with asyncio.timeout(silence):
+                    return await response.content.readany()
+            except TimeoutError:
+                raise Silent from None
+            except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+                raise CouldNotLook(self._unreachable(error), unreachable=True) from None
+
+        try:
+            if response.status >= 400:
+                said = await _within(self.timeout, response.content.read(_LARGEST_REFUSAL))
+                raise KubernetesError(response.status, _message(said) or str(response.reason))
+            yield piece
+        finally:
+            # What has not been read yet is not waited for, nor is a farewell: the peer may be gone.
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
+            response.close()
+
     async def _request(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = "",
         accept: str = "application/json",
     ) -> bytes:  # fmt: skip
-        assert self._client is not None, "an Api is used inside `async with`"
-        headers = {"Accept": accept, **self._headers, **({"Content-Type": media} if media else {})}
         try:
-            request = await self._client.param_serialize(
-                method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
-                auth_settings=["BearerToken"],
-            )  # fmt: skip
-            response = await self._client.call_api(*request, _request_timeout=self.timeout, _preload_content=False)
-            data = bytes(await response.read())  # type: ignore[no-untyped-call]
+            response = await self._send(method, path, query, body, media, accept)
+            data = bytes(await response.read())
         except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as error:
             raise CouldNotLook(self._unreachable(error), unreachable=True) from None
         if response.status >= 400:
             raise KubernetesError(response.status, _message(data) or str(response.reason))
         return data
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, media: str = "",
+        accept: str = "application/json", timeout: aiohttp.ClientTimeout | float | None = None,
+    ) -> Any:  # fmt: skip
+        assert self._client is not None, "an Api is used inside `async with`"
+        headers = {"Accept": accept, **self._headers, **({"Content-Type": media} if media else {})}
+        request = await self._client.param_serialize(
+            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
+        return await self._client.call_api(*request, _request_timeout=timeout or self.timeout, _preload_content=False)
 
     def _unreachable(self, error: BaseException) -> str:
         if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
@@ -205,6 +258,15 @@ def _without_values(message: str) -> str:
     """
     text = redacted(_ENV_VALUE.sub(rf'\1"{HIDDEN}"', _WHOLE_VALUE.sub(rf"\1{HIDDEN}", message)))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+async def _within(seconds: float, reading: Awaitable[bytes]) -> bytes:
+    """What was read in that time; b"" where it was not: the status alone tells enough."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await reading
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return b""
 
 
 def _message(body: bytes) -> str:

@@ -77,7 +77,8 @@ class KubernetesSource:
         for collection in _collections(kind, request.namespace):
             path = f"{collection}/{quote(request.name, safe='')}"
             try:
-                return self._decode(await self._api.get(path, metadata_only=kind.granted_by_choice), kind.struct, kind)
+                body = await self._api.get(path, metadata_only=kind.granted_by_choice or kind.metadata_only)
+                return self._decode(body, kind.struct, kind)
             except KubernetesError as error:
                 if error.status == 404:  # no such object, or no such version: only the others tell
                     continue
@@ -88,6 +89,7 @@ class KubernetesSource:
 
     async def _list(self, kind: Resource[Any], request: List, keep: Callable[[Any], bool] | None) -> Listing[Any]:
         assert not kind.granted_by_choice, "what is granted by choice is asked for by name"
+        assert not kind.metadata_only, "metadata alone is asked for by name"
         page_type = _page_of(kind.struct)  # type: ignore[arg-type]
         query = {"limit": str(PAGE)}
         if request.fields:

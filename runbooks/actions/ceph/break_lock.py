@@ -60,7 +60,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
 def _break(planned: Planned, clients: Clients, given_up: threading.Event) -> None:
     effect = planned.effect
     try:
-        rados = clients.connect()
+        rados = clients.connect(effect["fsid"])
     except (RadosError, CouldNotLook) as error:
         raise ActFailed(f"Ceph could not be reached to break the lock: {error}; nothing was changed.") from None
     try:

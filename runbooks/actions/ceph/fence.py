@@ -94,7 +94,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
 
 def _add(planned: Planned, clients: Clients, given_up: threading.Event) -> None:
     try:
-        rados = clients.connect()
+        rados = clients.connect(planned.targets[0].uid)
     except (RadosError, CouldNotLook) as error:
         raise ActFailed(f"Ceph could not be reached to fence: {error}; nothing was changed.") from None
     try:

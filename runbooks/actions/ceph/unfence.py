@@ -63,7 +63,7 @@ async def apply(planned: Planned, clients: Clients) -> None:
 
 def _remove(planned: Planned, clients: Clients, given_up: threading.Event) -> None:
     try:
-        rados = clients.connect()
+        rados = clients.connect(planned.effect["fsid"])
     except (RadosError, CouldNotLook) as error:
         raise ActFailed(f"Ceph could not be reached to lift the fence: {error}; nothing was changed.") from None
     try:

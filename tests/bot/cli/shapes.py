@@ -60,6 +60,7 @@ WHY = {
     "status": one_of("found", "ok", "unknown"),
     "changes": [{"when": moment, "subject": SUBJECT, "says": str}],
     "beside": [str],
+    "changes_unseen": [str],
 }
 # What is healthy, or was not seen, is no finding: it has neither an id nor a severity.
 WHY_NOTHING = {**WHY, "id": str, "severity": maybe(str)}

@@ -105,7 +105,7 @@ def test_slack_is_told_by_its_channel_and_by_which_tokens_are_set(
     world.configure()
     ran, text = world.run("config", "check", "-o", "json"), world.run("config", "check")
     assert ran.json["slack"] == {
-        "channel": "C024BE7LR", "tokens": {"SLACK_BOT_TOKEN": True, "SLACK_APP_TOKEN": False},
+        "channel": "C024BE7LR", "tokens": {"SLACK_BOT_TOKEN": True, "SLACK_APP_TOKEN": False, "ALERTMANAGER_TOKEN": False},
     }  # fmt: skip
     assert "slack: channel C024BE7LR, SLACK_BOT_TOKEN set, SLACK_APP_TOKEN not set" in text.out
     assert "hush" not in ran.out + ran.err + text.out + text.err

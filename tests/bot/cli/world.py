@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
-from bot import cli, wiring
+from bot import access, cli, wiring
 from bot.cli import shared
 from bot.sandbox.ceph.connection import Caps
 from bot.sandbox.kubernetes.access import Rule
@@ -156,7 +156,7 @@ class World:
 
     def run(self, *words: str, login: str = "alice", stdin: bytes = b"", config: bool = True) -> Ran:
         """Run `unstick WORDS` as somebody; without `config`, no configuration is named."""
-        self._monkeypatch.setattr(wiring, "login", lambda: login)
+        self._monkeypatch.setattr(access, "login", lambda: login)
         if config:
             self._monkeypatch.setenv("UNSTICK_CONFIG", str(self.config))
         else:

@@ -36,7 +36,13 @@ async def workspace(sandbox: Sandbox) -> AsyncIterator[Workspace]:
 
 
 @pytest.fixture
-async def office(sandbox: Sandbox, workspace: Workspace, tmp_path: Path) -> AsyncIterator[Office]:
+def transport() -> str:
+    """How Slack reaches the bot. A module that is to hold over both ways says `pytestmark = over_both`."""
+    return "socket"
+
+
+@pytest.fixture
+async def office(sandbox: Sandbox, workspace: Workspace, tmp_path: Path, transport: str) -> AsyncIterator[Office]:
     """The bot, serving."""
-    async with serving(sandbox, workspace, tmp_path) as made:
+    async with serving(sandbox, workspace, tmp_path, by_http=transport == "http") as made:
         yield made

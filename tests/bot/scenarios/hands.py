@@ -8,12 +8,16 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
+import pytest
+
 from bot.wiring import Target
 from diagnostics.model import Subject
 from diagnostics.sources import Source
 from runbooks.actions import Clients
 from tests.bot.scenarios.office import PATIENCE
 
+# For `pytestmark`: every test of a module over Socket Mode, and over signed HTTP.
+over_both = pytest.mark.parametrize("transport", ["socket", "http"])
 # What a run does to the cluster, in this order.
 ACTS = ["patch Node node1", "osd blocklist add", "break_lock index-api-image.rbd", "delete Pod"]
 
@@ -90,7 +94,7 @@ class _Handled(Target):
     async def clients(self, requester: str) -> AsyncIterator[Clients]:
         async with super().clients(requester) as made:
             api: Any = _Api(made.kubernetes, self.hand)
-            yield Clients(api, lambda: _Rados(made.connect(), self.hand))
+            yield Clients(api, lambda: _Rados(made.ceph(), self.hand))
 
 
 class _Api:

@@ -1,7 +1,7 @@
 """The bot as a whole, as people meet it: the real edge, work loop, engine and store, the sandbox's cluster and Slack."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from bot.sandbox.kubernetes.incident import NAMESPACE, STUCK_POD
 from bot.sandbox.slack import Message, Person, Workspace
 from bot.sandbox.world import Sandbox
 from bot.serve import Server, Tokens
-from bot.settings import PersonSettings, Settings, SlackSettings
+from bot.settings import HttpSettings, PersonSettings, Settings, SlackSettings, WatchSettings
 from bot.slack.words import CONFIRM_BLOCK
 from bot.store import State, open_state
 from bot.wiring import Target
@@ -74,12 +74,25 @@ class Office:
         return [(row.event, row.person) for row in self.state.runbooks.audit_rows()]
 
 
+async def listening(server: Server) -> str:
+    """The address of a bot's HTTP server, as soon as it listens."""
+    assert server.http is not None
+    async with asyncio.timeout(PATIENCE):
+        while not server.http.listens:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.002)
+    return f"http://127.0.0.1:{server.http.port}"
+
+
 @asynccontextmanager
 async def serving(
     sandbox: Sandbox, workspace: Workspace, folder: Path, *, target: Callable[[str | None], Target] | None = None,
-    connected: bool = True, **changes: Any,
+    connected: bool = True, by_http: bool = False, alert_token: str = "",
+    rest: Callable[[float], Awaitable[None]] = asyncio.sleep, **changes: Any,
 ) -> AsyncIterator[Office]:  # fmt: skip
-    """A bot that serves a workspace, and ends with the block. `changes` are settings."""
+    """A bot that serves a workspace, and ends with the block. `changes` are settings.
+
+    `by_http`: Slack sends signed requests, in place of frames over sockets.
+    """
     alice, bob, carol = (workspace.person(name) for name in ("alice", "bob", "carol"))
     channel = workspace.channel("incidents")
     people = {
@@ -88,10 +101,12 @@ async def serving(
         carol.id: PersonSettings(roles=("viewer",)),
     }
     words: dict[str, Any] = {
-        "people": people, "slack": SlackSettings(api_url=workspace.api_url, channel=channel),
-        "state": str(folder / "state.db"),
+        "people": people, "slack": SlackSettings(api_url=workspace.api_url, channel=channel, connections=1),
+        "state": str(folder / "state.db"), "http": HttpSettings(port=0), "watch": WatchSettings(enabled=False),
     }  # fmt: skip
     settings = Settings(**{**words, **changes})
+    if by_http:
+        settings = settings.model_copy(update={"slack": settings.slack.model_copy(update={"mode": "http"})})
     state = open_state(settings.state_url, sandbox.clock.now)
     pauses: list[float] = []
 
@@ -99,13 +114,15 @@ async def serving(
         pauses.append(seconds)
         await asyncio.sleep(0.002)
 
-    tokens = Tokens(workspace.bot_token, workspace.app_token)
+    tokens = Tokens(workspace.bot_token, workspace.app_token, workspace.signing_secret, alert_token)
     server = Server(
         settings, state, target or (lambda _: sandbox.target), tokens, now=sandbox.clock.now, pause=pause,
-        ping_interval=0.2,
+        ping_interval=0.2, rest=rest,
     )  # fmt: skip
     running = asyncio.create_task(server.run())
     try:
+        if by_http:
+            workspace.deliver_to(f"{await listening(server)}/slack/events")
         if connected:
             await workspace.connected()
         yield Office(sandbox, workspace, settings, state, channel, server, alice, bob, carol, pauses)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import tests.bot.scenarios.office as office_module
+from bot.access import person as person_of
 from bot.diagnose import library
 from bot.remedy import engine
 from bot.sandbox.kubernetes.incident import IMAGES, POOL
@@ -25,7 +26,6 @@ from bot.sandbox.world import Sandbox
 from bot.serve import Server
 from bot.settings import PersonSettings, Settings
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK, Click, click_of, value_of
-from bot.wiring import person as person_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState

@@ -185,12 +185,14 @@ async def test_with_several_clusters_and_no_default_the_asker_is_told_to_choose(
 
     async with serving(sandbox, workspace, tmp_path, target=target, clusters=clusters) as office:
         for line in ("/unstick check", WHY, "/unstick locks", "/unstick run ceph/stale_rbd_lock image=p/i locker=c/x"):
-            said = await asked(office, line)
+            said = (await office.alice.types(office.channel, line)).text
             assert "several clusters (east, west)" in said
             assert "choose one" in said
-        assert "There is no cluster 'north' in the configuration: it has east, west" in await asked(
-            office, "/unstick locks --cluster north"
-        )
+        unknown = await office.alice.types(office.channel, "/unstick locks --cluster north")
+        assert "There is no cluster 'north' in the configuration; write one of: east, west" in unknown.text
+        alike = await office.alice.types(office.channel, "/unstick report --cluster weast")
+        assert "did you mean 'west'?" in alike.text or "did you mean 'east'?" in alike.text
+        assert shown_to_all(office) == []
         assert "🔴 west: " in await asked(office, "/unstick check --cluster west")
 
 
@@ -204,9 +206,11 @@ async def stale(office: Office) -> str:
 
 async def test_what_cannot_be_run_is_answered_in_a_sentence(office: Office) -> None:
     line = await stale(office)
+    before = len(shown_to_all(office))
+    typo = await office.alice.types(office.channel, "/unstick run ceph/stale_rbd_lokc image=a")
+    assert "did you mean 'ceph/stale_rbd_lock'?" in typo.text
+    assert len(shown_to_all(office)) == before
     for typed, says in (
-        ("/unstick run ceph/stale_rbd_lokc image=a", "did you mean"),
-        ("/unstick run ceph/stale_rbd_lock image=a", "locker"),
         (line + " colour=red", "colour"),
         (line.replace("node=node1", "node"), "node"),
         (line.replace("node=node1", "node=node2"), "Refused"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,14 +11,16 @@ import pytest
 from bot.incidents import Answer, Incident, IncidentState
 from bot.sandbox.kubernetes.incident import IMAGES, NAMESPACE, STUCK_POD
 from bot.sandbox.kubernetes.resources import PODS
-from bot.sandbox.slack import Message
+from bot.sandbox.slack import Message, Workspace
+from bot.sandbox.world import Sandbox
+from bot.settings import SlackSettings
 from bot.slack import looks, remedies
 from bot.store import State
 from bot.wiring import Target
 from diagnostics.model import Subject
 from runbooks.store import State as ExecutionState
 from tests.bot.scenarios.hands import until
-from tests.bot.scenarios.office import WHY, Office
+from tests.bot.scenarios.office import WHY, Office, serving
 from tests.bot.scenarios.proofs import lockers, quiet, shown_to_all, told
 
 LEDGER = "/unstick why pod/ledger-0 -n billing"
@@ -186,26 +189,30 @@ async def test_a_pod_that_neither_runs_nor_waits_for_a_volume_is_unknown(office:
     assert "kubectl" in said, "the next move"
 
 
-async def test_an_incident_of_a_direct_conversation_comes_to_the_channel_where_others_ask(office: Office) -> None:
-    direct = office.workspace.direct(office.alice)
-    await office.alice.types(direct, WHY)
-    await quiet(office)
-    (first,) = shown_to_all(office, direct)
-    assert office.bob.messages(direct) == ()
-    await office.bob.types(office.channel, WHY)
-    await quiet(office)
-    (incident,) = shown_to_all(office)
-    assert "Plan fix" in incident.buttons
-    pointer = now(office, first)
-    assert "This is incident in-" in pointer.visible
-    assert "Critical: Pod" in pointer.visible
-    assert pointer.buttons == ()
-    await office.alice.types(direct, WHY)
-    await quiet(office)
-    assert "This is incident in-" in shown_to_all(office, direct)[-1].visible
-    await office.alice.clicks(now(office, incident), "Plan fix")
-    await quiet(office)
-    assert shown_to_all(office)[-1].thread_ts == incident.ts, "and so do those who can approve it"
+async def test_an_incident_of_a_direct_conversation_comes_to_the_channel_where_others_ask(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    slack = SlackSettings(api_url=workspace.api_url, direct_messages=True)
+    async with serving(sandbox, workspace, tmp_path, slack=slack) as office:
+        direct = office.workspace.direct(office.alice)
+        await office.alice.types(direct, WHY)
+        await quiet(office)
+        (first,) = shown_to_all(office, direct)
+        assert office.bob.messages(direct) == ()
+        await office.bob.types(office.channel, WHY)
+        await quiet(office)
+        (incident,) = shown_to_all(office)
+        assert "Plan fix" in incident.buttons
+        pointer = now(office, first)
+        assert "This is incident in-" in pointer.visible
+        assert "Critical: Pod" in pointer.visible
+        assert pointer.buttons == ()
+        await office.alice.types(direct, WHY)
+        await quiet(office)
+        assert "This is incident in-" in shown_to_all(office, direct)[-1].visible
+        await office.alice.clicks(now(office, incident), "Plan fix")
+        await quiet(office)
+        assert shown_to_all(office)[-1].thread_ts == incident.ts, "and so do those who can approve it"
 
 
 async def test_an_incident_asked_for_where_the_bot_is_not_is_told_of_where_it_can_be_read(office: Office) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.access import person as person_of
 from bot.diagnose import library
 from bot.remedy import engine
 from bot.sandbox.kubernetes.incident import NODES as ADDRESSES
@@ -17,7 +18,6 @@ from bot.sandbox.slack import Message, Person, Workspace
 from bot.sandbox.world import Sandbox
 from bot.settings import PersonSettings
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK, Click, value_of
-from bot.wiring import person as person_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState

@@ -1,8 +1,8 @@
 """`unstick serve` as a process: how it ends, and what it says then."""
 
 import asyncio
+import json
 import os
-import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -55,7 +55,9 @@ class Served:
 async def served(workspace: Workspace, folder: Path, *, without: str = "", **words: Any) -> AsyncIterator[Served]:
     """`unstick serve`, with the workspace's tokens but for one; `words` are settings."""
     configuration = folder / "unstick.yaml"
-    settings = {"state": str(folder / "state.db"), "slack": {"api_url": workspace.api_url}, **words}
+    settings = {
+        "state": str(folder / "state.db"), "slack": {"api_url": workspace.api_url}, "http": {"port": 0}, **words,
+    }  # fmt: skip
     configuration.write_text(yaml.safe_dump(settings))
     environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
     given = dict(zip(TOKENS, (workspace.bot_token, workspace.app_token), strict=True))
@@ -143,7 +145,9 @@ async def test_a_schedule_that_has_no_channel_is_refused_at_the_start(workspace:
         ended = await server.ended()
     assert ended.code == 2
     says_it_well(ended, workspace)
-    assert "schedules.morning has no channel: name one there or as slack.channel." in ended.sentences[0]
+    assert (
+        "schedules.morning has no channel: name one there, at its cluster, or as slack.channel." in ended.sentences[0]
+    )
     assert workspace.calls == []
 
 
@@ -170,7 +174,6 @@ async def moved(workspace: Workspace) -> None:
 
 
 BARE = {"clusters": {"bare": {"kubernetes": None}}}
-LOGGED = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ INFO unstick[.\w]*: .")
 
 
 async def test_a_session_logs_what_it_works_on_and_when_and_nothing_of_its_libraries(
@@ -188,11 +191,14 @@ async def test_a_session_logs_what_it_works_on_and_when_and_nothing_of_its_libra
             await moved(workspace)
             ended = await server.told_to_end()
         assert ended.code == 0
-        assert [line for line in ended.written.splitlines() if not LOGGED.match(line)] == []
+        lines = [json.loads(line) for line in ended.written.splitlines()]
+        assert {line["level"] for line in lines} == {"info"}
+        assert {line["logger"].partition(".")[0] for line in lines} == {"unstick"}
+        assert all(line["at"] and line["event"] for line in lines)
         logs.append(ended.written)
     for log in logs:
         assert f"configuration {tmp_path}/unstick.yaml; clusters: bare" in log
-        assert "the report minutely is made next at" in log
+        assert "The report minutely is made next at" in log
         assert "another replica" not in log
 
 

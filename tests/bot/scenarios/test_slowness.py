@@ -11,21 +11,23 @@ from typing import Any
 
 import pytest
 
-import bot.slack.edge
+import bot.serve
+import bot.slack.edge.core
 import bot.slack.worker
 from bot.sandbox.slack import Workspace
 from bot.sandbox.slack.people import Reply
 from bot.sandbox.world import Sandbox
-from bot.slack.jobs import AnyJob, GoOn, LookAtLocks
+from bot.slack.jobs import AnyJob, GoOn, LookAtLocks, MakeReport
 from bot.slack.words import CONFIRM_BLOCK
 from bot.slack.worker import TOO_SLOW
 from bot.store import open_state
 from bot.store.messages import Content
-from bot.work import AT_ONCE, WAITING, Lane
+from bot.work import AT_ONCE, WAITING, Lane, WorkLoop
 from tests.bot.scenarios.hands import ACTS, Gate, Hand, until
 from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 
 ACK = 3.0
+COMING = "The answer comes in this channel; if none does, `/invite @unstick` first."
 
 
 def in_time(reply: Reply) -> bool:
@@ -102,31 +104,63 @@ async def test_an_approval_is_taken_and_run_while_every_look_hangs(
         assert all(delivery.error is None for delivery in office.workspace.deliveries)
 
 
-async def test_more_requests_than_can_wait_are_told_so_and_those_that_were_taken_are_answered(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+async def test_one_persons_requests_beyond_what_may_wait_are_refused_and_all_others_are_answered(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    places = 10
+    monkeypatch.setattr(bot.slack.worker, "EACH", places)
     async with slow(sandbox, workspace, tmp_path) as (office, hand, gate):
         hand.look = gate.holds
-        places = AT_ONCE + WAITING
         replies = [await office.alice.types(office.channel, "/unstick locks") for _ in range(places + 3)]
         assert [reply.error for reply in replies if not in_time(reply)] == []
-        refused = [reply.text for reply in replies if "try again" in reply.text]
-        assert refused == [f"{places} requests wait already: try again in a minute."] * 3
-        assert replies[places].text == refused[0]
-        assert len(office.state.jobs.left(AnyJob)) == places
+        said = [reply.text for reply in replies if "try again" in reply.text]
+        assert said == [f"{places} of your requests wait already: try again when some of them are answered."] * 3
+        assert "try again" not in (await office.bob.types(office.channel, "/unstick locks")).text
+        assert len(office.state.jobs.left(AnyJob)) == places + 1
         gate.open()
         await until(lambda: not office.state.jobs.left(AnyJob))
+        again = await office.alice.types(office.channel, "/unstick locks")
+        assert "try again" not in again.text, "there is room again"
+        await until(lambda: not office.state.jobs.left(AnyJob))
         assert await office.server.delivery.settle(PATIENCE)
-        said = [message.visible for message in workspace.messages(office.channel) if message.ephemeral_to is None]
-        assert len([text for text in said if "try again in a minute" in text]) == 3
-        assert len([text for text in said if "mioss" in text]) == places
-        assert not any("⏳" in text for text in said)
+        told = [message.visible for message in workspace.messages(office.channel) if message.ephemeral_to is None]
+        assert len([text for text in told if "mioss" in text]) == len(told) == places + 2, (
+            "of a refusal nobody else hears"
+        )
+
+
+async def test_a_lane_without_room_refuses_what_people_ask_for_and_takes_what_nobody_could_ask_for_again(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    async with slow(sandbox, workspace, tmp_path) as (office, _, gate):
+        for _ in range(AT_ONCE + WAITING):
+            office.server.work.submit(Lane.LOOKS, gate.holds)
+        reply = await office.alice.types(office.channel, "/unstick locks")
+        assert reply.text == "Too many requests wait already: try again in a minute."
+        await office.server.worker.accept(MakeReport("", office.channel, "nightly"))
+        assert [type(left.job) for left in office.state.jobs.left(AnyJob)] == [MakeReport]
+        assert not any("⏳" in message.visible for message in workspace.messages(office.channel))
+
+
+async def test_two_hundred_commands_at_once_are_all_taken_and_all_answered(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    many = 200
+    async with slow(sandbox, workspace, tmp_path) as (office, _, __):
+        people = [workspace.person(f"person-{number % 7}") for number in range(many)]
+        replies = await asyncio.gather(*(each.types(office.channel, "/unstick locks") for each in people))
+        assert {reply.error for reply in replies} == {None}
+        assert {reply.text for reply in replies} == {COMING}
+        await until(lambda: not office.state.jobs.left(AnyJob))
+        assert await office.server.delivery.settle(PATIENCE)
+        told = [message.visible for message in workspace.messages(office.channel) if message.ephemeral_to is None]
+        assert len([text for text in told if "mioss" in text]) == len(told) == many
 
 
 async def test_an_approved_run_that_finds_no_place_is_run_once_there_is_one(
     sandbox: Sandbox, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bot.slack.worker, "KEEP", 0.05)
+    monkeypatch.setattr(bot.slack.worker, "POLL", 0.05)
     async with slow(sandbox, workspace, tmp_path) as (office, hand, gate):
         request = await office.requested()
         for _ in range(AT_ONCE + WAITING):
@@ -142,10 +176,11 @@ async def test_an_approved_run_that_finds_no_place_is_run_once_there_is_one(
 async def test_more_than_fits_from_before_a_restart_is_all_done_after_it(
     sandbox: Sandbox, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bot.slack.worker, "KEEP", 0.05)
+    monkeypatch.setattr(bot.slack.worker, "POLL", 0.05)
+    monkeypatch.setattr(bot.serve, "WorkLoop", lambda: WorkLoop(waiting=2))
     state = open_state(f"sqlite:///{tmp_path}/state.db", sandbox.clock.now)
     channel, alice = workspace.channel("incidents"), workspace.person("alice")
-    asked = AT_ONCE + WAITING + 5
+    asked = AT_ONCE + 15
     for _ in range(asked):
         message = state.messages.add(channel, Content("⏳"))
         state.jobs.add(LookAtLocks(alice.id, channel, None, message))
@@ -172,7 +207,7 @@ def locked(folder: Path) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge waits as long as it takes to tell late from in time, and no longer."""
-    monkeypatch.setattr(bot.slack.edge, "PATIENCE", 0.3)
+    monkeypatch.setattr(bot.slack.edge.core, "PATIENCE", 0.3)
 
 
 class Threads:
@@ -198,7 +233,7 @@ class Threads:
 
     async def settled(self, office: Office) -> None:
         """Whatever was begun has come to its end, and Slack was told of it."""
-        await until(lambda: self._under_way == 0)
+        await until(lambda: self._under_way == 0 and office.server.worker.acceptor.idle)
         await until(lambda: not office.state.jobs.left(AnyJob))
         assert await office.server.delivery.settle(PATIENCE)
 
@@ -236,13 +271,13 @@ async def test_a_click_that_a_locked_database_does_not_take_is_not_done_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     given_up = asyncio.Event()
-    whisper = bot.slack.edge.Edge._whisper
+    whisper = bot.slack.edge.Edge.whisper
 
     async def whispered(*what: Any) -> None:
         given_up.set()
         await whisper(*what)
 
-    monkeypatch.setattr(bot.slack.edge.Edge, "_whisper", whispered)
+    monkeypatch.setattr(bot.slack.edge.Edge, "whisper", whispered)
     async with slow(sandbox, workspace, tmp_path) as (office, _, __):
         shown = await office.planned()
         with locked(tmp_path):

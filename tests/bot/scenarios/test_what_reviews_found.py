@@ -15,14 +15,15 @@ import bot.serve
 from bot.sandbox.slack import Workspace
 from bot.sandbox.world import Sandbox
 from bot.settings import PersonSettings
-from bot.slack import edge, looks, remedies, worker
-from bot.slack.blocks import answers, modals
-from bot.slack.jobs import AnyJob, Approve, LookAtLocks
+from bot.slack import looks, remedies, worker
+from bot.slack.blocks import modals
+from bot.slack.edge import core as edge
+from bot.slack.jobs import AnyJob, Approve
 from bot.slack.words import CONFIRM_BLOCK
 from bot.store.jobs import Jobs
 from bot.store.messages import Messages
 from bot.store.requests import Request, Requests
-from bot.work import AT_ONCE, WAITING
+from bot.work import AT_ONCE, WAITING, Lane
 from diagnostics.model import Status
 from runbooks.database import StoreError
 from runbooks.plan import PLAN_LASTS
@@ -31,7 +32,7 @@ from tests.bot.scenarios.hands import Gate, Hand, until
 from tests.bot.scenarios.office import PATIENCE, Office, serving
 from tests.bot.scenarios.proofs import forbid, quiet, shown_to_all, told, untouched
 from tests.bot.scenarios.test_refusals import _asked_on_the_command_line, executions, now, one_victim_less
-from tests.bot.scenarios.test_schedule_scenario import HEALTH, by_default, next_report
+from tests.bot.scenarios.test_schedule_scenario import HEALTH, by_default, fire, next_report
 
 
 def failing_once(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,14 +73,14 @@ async def test_what_was_said_to_be_lost_is_not_done_after_a_restart_either(
     await quiet(office)
     await office.bob.clicks(request, "Approve")
     modal = await office.bob.sees_modal("What dies")
-    add = Jobs.add
+    add = Jobs.add_all
 
-    def late(self: Jobs, job: Any, **more: Any) -> int | None:
+    def late(self: Jobs, *given: Any) -> Any:
         time.sleep(0.5)  # as a locked database would; the answer was given up long before
-        return add(self, job, **more)
+        return add(self, *given)
 
     monkeypatch.setattr(edge, "PATIENCE", 0.1)
-    monkeypatch.setattr(Jobs, "add", late)
+    monkeypatch.setattr(Jobs, "add_all", late)
     monkeypatch.setattr(Jobs, "done", lambda *_: pytest.fail("there is nothing to take back"))
     reply = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
     assert "nothing was accepted" in reply.errors[CONFIRM_BLOCK]
@@ -175,18 +176,16 @@ async def test_a_request_stands_with_its_message_or_not_at_all(
 async def test_a_report_waits_for_a_place_where_all_are_taken(
     sandbox: Sandbox, workspace: Workspace, ops: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "KEEP", 0.05)
+    monkeypatch.setattr(worker, "POLL", 0.05)
     hand, gate = Hand(), Gate()
     target = hand.on(sandbox.target)
     slack = by_default(workspace, ops)
     async with serving(sandbox, workspace, tmp_path, schedules=HEALTH, slack=slack, target=target) as office:
         hand.look = gate.holds
         for _ in range(AT_ONCE + WAITING):
-            await office.server.worker.begin(
-                office.channel, answers.begun("x"), lambda m: LookAtLocks(office.alice.id, office.channel, None, m)
-            )
+            office.server.work.submit(Lane.LOOKS, gate.holds)
         await sandbox.sleep(60)
-        await office.server.schedule.fire("health")
+        await fire(office)
         gate.open()
         assert await office.alice.sees(ops, "Health of sandbox", PATIENCE)
 
@@ -198,7 +197,7 @@ async def test_news_that_could_not_be_said_is_said_by_the_next_report(
     async with serving(sandbox, workspace, tmp_path, schedules=HEALTH, slack=slack) as office:
         monkeypatch.setattr(Messages, "add_within", failing_once(Messages.add_within))
         await sandbox.sleep(60)
-        await office.server.schedule.fire("health")
+        await fire(office)
         failure = await office.alice.sees(ops, "cannot be written", PATIENCE)
         report = await next_report(office, ops, failure)
         assert "new" in report.visible.splitlines()[0]

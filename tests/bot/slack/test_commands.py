@@ -7,16 +7,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.slack.commands import (
+    MOST_SNOOZE,
+    Ack,
     Check,
     Freeze,
     GoOn,
     Help,
+    Here,
+    History,
+    Incidents,
     Locks,
     NotUnderstood,
+    Report,
     Runbooks,
     RunRunbook,
+    Snooze,
     Thaw,
     Wanted,
+    WhoAmI,
     Why,
     parse,
     usages,
@@ -61,6 +69,43 @@ def why(name: str, namespace: str = "default", cluster: str | None = None) -> Wh
         ('freeze "no changes" --cluster east', Freeze("no changes", "east")),
         ("thaw", Thaw()),
         ("thaw --cluster=east", Thaw("east")),
+        ("report", Report()),
+        ("report --cluster east", Report("east")),
+        ("incidents", Incidents()),
+        ("incidents --cluster=east", Incidents("east")),
+        ("history", History()),
+        ("history --cluster east", History("east")),
+        ("whoami", WhoAmI()),
+        ("run", RunRunbook()),
+        ("run --cluster east", RunRunbook(cluster="east")),
+        ("ack in-0123abcd", Ack("in-0123abcd")),
+        ("ack 0123ABCD", Ack("in-0123abcd")),
+        ("ack `in-0123abcd`.", Ack("in-0123abcd")),
+        ("snooze in-0123abcd 2h", Snooze("in-0123abcd", 7200)),
+        ("snooze 0123abcd 90m", Snooze("in-0123abcd", 5400)),
+        ("snooze 0123abcd 1d", Snooze("in-0123abcd", 86400)),
+        ("snooze 2h in-0123abcd", Snooze("in-0123abcd", 7200)),
+        ("snooze 01234567 1h30m", Snooze("in-01234567", 5400)),
+        ("snooze in-0123abcd 2 hours", Snooze("in-0123abcd", 7200)),
+        ("snooze in-0123abcd 7d", Snooze("in-0123abcd", MOST_SNOOZE)),
+        ("snooze in-0123abcd off", Snooze("in-0123abcd", 0)),
+        ("why pod/a -nb", why("a", "b")),
+        ("why pod/a -n=b", why("a", "b")),
+        ("why pod/a --ns b", why("a", "b")),
+        ("why pod/a -n b/", why("a", "b")),
+        ("why pod/a ns b", why("a", "b")),
+        ("why pod/a in b", why("a", "b")),
+        ("why pod/a in namespace b", why("a", "b")),
+        ("why b/a", why("a", "b")),
+        ("why pod/b/a", why("a", "b")),
+        ("why b/pod/a", why("a", "b")),
+        ("why Pod b/a", why("a", "b")),
+        ("why is pod/a stuck?", why("a")),
+        ("why? pod/a", why("a")),
+        ("why pod/a, please".replace(", please", ","), why("a")),
+        ("check search.", Check("search")),
+        ("check ns search", Check("search")),
+        ("check namespace/search", Check("search")),
     ],
 )
 def test_a_command_means_what_it_says(text: str, wanted: Wanted) -> None:
@@ -78,6 +123,15 @@ def test_a_command_means_what_it_says(text: str, wanted: Wanted) -> None:
         "why pod/index-api-5c9d8f7b6d-q4z8m —namespace search",
         "why pod/index-api-5c9d8f7b6d-q4z8m —namespace=search",
         "  why   pod/index-api-5c9d8f7b6d-q4z8m\t-n  search\n",
+        "why index-api-5c9d8f7b6d-q4z8m   0/1     ContainerCreating   0          5m12s -n search",
+        "why search   index-api-5c9d8f7b6d-q4z8m   0/1     ContainerCreating   3 (2m ago)   5m12s   10.1.2.3   node2",
+        "why NAMESPACE NAME READY STATUS RESTARTS AGE\nsearch index-api-5c9d8f7b6d-q4z8m 0/1 Pending 0 5m",
+        "why NAME READY STATUS RESTARTS AGE\nindex-api-5c9d8f7b6d-q4z8m 0/1 Pending 0 5m ns/search",
+        "why search index-api-5c9d8f7b6d-q4z8m",
+        "why index-api-5c9d8f7b6d-q4z8m search",
+        "why *pod/index-api-5c9d8f7b6d-q4z8m* in `search`!",
+        "why ```Pod search/index-api-5c9d8f7b6d-q4z8m```:",
+        "why pods/index-api-5c9d8f7b6d-q4z8m —ns=search",
         "why pod/<http://index-api-5c9d8f7b6d-q4z8m|index-api-5c9d8f7b6d-q4z8m> -n search",
     ],
 )
@@ -108,8 +162,35 @@ def test_quotes_hold_a_parameter_together_and_an_apostrophe_breaks_nothing() -> 
         ("destroy everything", "There is no command `destroy`"),
         ("`", None),
         ("why", "pod/NAME"),
+        ("wy", "did you mean 'why'"),
+        ("incident", "did you mean 'incidents'"),
+        ("whoiam", "did you mean 'whoami'"),
+        ("snoze 0123abcd 2h", "did you mean 'snooze'"),
+        ("pod/a", "did you mean `/unstick why pod/a`"),
+        ("index-api-5c9d8f7b6d-q4z8m", "did you mean `/unstick why index-api-5c9d8f7b6d-q4z8m`"),
+        ("why pod/a --clutser east", "did you mean '--cluster'"),
+        ("why pod/a --namespce b", "did you mean '--namespace'"),
+        ("why pod/a ns/b -n c", "two namespaces, b and c"),
+        ("why b/a -n c", "two namespaces, b and c"),
+        ("why deploy/a", "pod/NAME"),
+        ("why pod/a please", "pod/NAME"),
+        ("why pod/a please -n b", "pod/NAME"),
+        ("why a b", "pod/NAME"),
+        ("ack", "takes an incident's id"),
+        ("ack in-0123abcd in-0123abce", "takes one incident"),
+        ("ack in-0123abcd -n search", "takes no namespace"),
+        ("snooze", "takes how long"),
+        ("snooze 2h", "takes an incident's id"),
+        ("snooze in-0123abcd", "takes how long"),
+        ("snooze in-0123abcd 2", "takes how long"),
+        ("snooze in-0123abcd soon", "takes how long"),
+        ("snooze in-0123abcd 30s", "for a minute at least"),
+        ("snooze in-0123abcd 8d", "7d at most"),
+        ("snooze in-0123abcd 999999w", "7d at most"),
+        ("whoami now", "takes nothing more"),
+        ("report search", "takes nothing more"),
         ("why node/n1", "pod/NAME"),
-        ("why pod/a/b", "pod/NAME"),
+        ("why pod/a/b/c", "pod/NAME"),
         ("why pod/../../secrets", "pod/NAME"),
         ("why pod/a%2Fb", "is not a name in Kubernetes"),
         ("why pod/a -n b/c", "is not the name of a namespace"),
@@ -124,7 +205,6 @@ def test_quotes_hold_a_parameter_together_and_an_apostrophe_breaks_nothing() -> 
         ("locks -n search", "takes no namespace"),
         ("runbooks ceph", "takes nothing more"),
         ("runbooks -n search", "takes no namespace"),
-        ("run", "/unstick runbooks"),
         ("run ceph/x -n search", "takes no namespace"),
         ("run ex-0123abcd a=1", "takes no parameters"),
         ("why " + "a" * 5000, "longer than any command"),
@@ -141,6 +221,19 @@ def test_what_is_no_command_is_answered_with_what_to_type_instead(text: str, say
     assert "\n" not in str(refused.value)
 
 
+def test_in_the_thread_of_an_incident_it_need_not_be_named() -> None:
+    here = Here("in-0123abcd", POD, "east")
+    assert parse("why", here) == Why(POD, "east")
+    assert parse("why?", here) == Why(POD, "east")
+    assert parse("why pod/a", here) == why("a"), "whoever names something means that"
+    assert parse("ack", here) == Ack("in-0123abcd")
+    assert parse("ack in-00000000", here) == Ack("in-00000000")
+    assert parse("ack this", here) == Ack("in-0123abcd")
+    assert parse("snooze this for 2h", here) == Snooze("in-0123abcd", 7200)
+    assert parse("snooze 2h", here) == Snooze("in-0123abcd", 7200)
+    assert parse("snooze off", here) == Snooze("in-0123abcd", 0)
+
+
 def test_a_wrong_command_cannot_break_out_of_the_answer_that_names_it() -> None:
     with pytest.raises(NotUnderstood) as refused:
         parse("<!channel> " + "x" * 300)
@@ -148,7 +241,7 @@ def test_a_wrong_command_cannot_break_out_of_the_answer_that_names_it() -> None:
 
 
 def test_every_usage_that_help_shows_is_understood() -> None:
-    examples = {"NAMESPACE": "search", "NAME": "a", "ID": "ceph/x", "a=VALUE": "a=1"}
+    examples = {"NAMESPACE": "search", "NAME": "a", "INCIDENT": "in-0123abcd", "ID": "ceph/x", "a=VALUE": "a=1"}
     for usage, meaning in usages():
         typed = usage.removeprefix("/unstick ").replace("[", "").replace("]", "").replace(" ...", "")
         for word, value in examples.items():
@@ -158,7 +251,7 @@ def test_every_usage_that_help_shows_is_understood() -> None:
 
 
 WORDS = st.sampled_from(
-    ["help", "check", "why", "locks", "runbooks", "run", "pod/a", "pod", "a", "-n", "--namespace", "--cluster",
+    ["help", "check", "why", "locks", "runbooks", "run", "ack", "snooze", "report", "2h", "in-0123abcd", "0/1", "in", "pod/a", "pod", "a", "-n", "--namespace", "--cluster",
      "--cluster=", "--namespace=", "-n=", "ns/", "ns/b", "ex-0123abcd", "-p", "=", "a=1", "'", '"', "“", "’", "\\", "`",
      "<http://a|b>", "<", "|", ">", "&lt;", "&amp;#", "—", "/", "//", "pod//", "..", "\x00", "#", "$(x)"]
 )  # fmt: skip

@@ -13,25 +13,24 @@ from slack_sdk.web.async_client import AsyncWebClient
 import bot
 from bot.cli import serve
 from bot.sandbox.slack import Workspace
-from bot.slack import manifest
+from bot.settings import Settings, SlackSettings
+from bot.slack import manifest, words
 from bot.slack.commands import parse, usages
 from bot.slack.edge import LISTENERS, Edge
-from bot.slack.words import (
-    APPROVAL_MODAL,
-    ATTESTATION_MODAL,
-    CANCEL_MODAL,
-    COMMAND,
-    DENIAL_MODAL,
-    SKIP_MODAL,
-    Button,
-)
+from bot.slack.words import COMMAND, Button
 
 SLACK = Path(bot.__file__).parent / "slack"
 # https://docs.slack.dev/reference/methods, one page a method: the scopes of a bot's token.
 SCOPES = {
-    "auth.test": set(), "apps.connections.open": set(), "views.open": set(), "chat.postMessage": {"chat:write"},
-    "chat.postEphemeral": {"chat:write"}, "chat.update": {"chat:write"},
+    "auth.test": set(), "apps.connections.open": set(), "views.open": set(), "views.publish": set(),
+    "chat.postMessage": {"chat:write"}, "chat.postEphemeral": {"chat:write"}, "chat.update": {"chat:write"},
+    "usergroups.users.list": {"usergroups:read"},
+    "conversations.history": {"channels:history", "groups:history"},
+    "conversations.replies": {"channels:history", "groups:history"},
+    "files.getUploadURLExternal": {"files:write"}, "files.completeUploadExternal": {"files:write"},
 }  # fmt: skip
+# https://docs.slack.dev/reference/events, one page an event.
+EVENTS = {"app_mention": {"app_mentions:read"}, "app_home_opened": set()}
 METHOD = re.compile(
     r"(apps|auth|bookmarks|chat|conversations|files|pins|reactions|team|usergroups|users|views)(\.[A-Za-z]+)+"
 )
@@ -49,30 +48,73 @@ def test_it_names_every_command_that_the_edge_listens_to_and_no_other(printed: A
     assert [command["command"] for command in printed["features"]["slash_commands"]] == listened == [COMMAND]
 
 
-def test_clicks_and_modals_need_interactivity_and_socket_mode_no_address(printed: Any) -> None:
-    assert {listener.kind for listener in LISTENERS} == {"command", "action", "view"}
+def test_clicks_and_events_need_no_address_in_socket_mode(printed: Any) -> None:
+    assert {listener.kind for listener in LISTENERS} == {"command", "action", "view", "event", "shortcut"}
     assert printed["settings"]["interactivity"] == {"is_enabled": True}
     assert printed["settings"]["socket_mode_enabled"] is True
-    assert "event_subscriptions" not in printed["settings"], "nothing listens to events"
+    assert printed["settings"]["event_subscriptions"] == {"bot_events": sorted(EVENTS)}
+    assert "http" not in str(printed)
+
+
+def test_by_http_everything_comes_to_one_address_that_is_to_be_replaced() -> None:
+    made = manifest.app_manifest(Settings(slack=SlackSettings(mode="http")))
+    assert made["settings"]["socket_mode_enabled"] is False
+    told = [
+        made["settings"]["interactivity"]["request_url"], made["settings"]["event_subscriptions"]["request_url"],
+        *(command["url"] for command in made["features"]["slash_commands"]),
+    ]  # fmt: skip
+    assert set(told) == {manifest.REQUEST_URL}
+    assert manifest.REQUEST_URL.startswith("https://")
+    assert manifest.REQUEST_URL.endswith("/slack/events")
+
+
+def test_the_command_prints_it_for_the_mode_that_the_configuration_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "unstick.yaml").write_text("slack: {mode: http, direct_messages: true}\n")
+    serve.manifest(str(tmp_path / "unstick.yaml"))
+    made = yaml.safe_load(capsys.readouterr().out)
+    assert made == manifest.app_manifest(Settings(slack=SlackSettings(mode="http", direct_messages=True)))
+
+
+def test_what_is_listened_to_is_what_it_subscribes_to_and_offers(printed: Any) -> None:
+    listened = {kind: [each.name for each in LISTENERS if each.kind == kind] for kind in ("event", "shortcut")}
+    assert (
+        sorted(printed["settings"]["event_subscriptions"]["bot_events"]) == sorted(listened["event"]) == sorted(EVENTS)
+    )
+    assert [(s["callback_id"], s["type"]) for s in printed["features"]["shortcuts"]] == [
+        (name, "message") for name in listened["shortcut"]
+    ]
+    assert printed["features"]["app_home"]["home_tab_enabled"] is True
+
+
+def test_direct_messages_are_asked_for_only_where_they_are_wanted(printed: Any) -> None:
+    assert printed["features"]["app_home"]["messages_tab_enabled"] is False
+    assert "im:history" not in printed["oauth_config"]["scopes"]["bot"]
+    wanted = manifest.app_manifest(Settings(slack=SlackSettings(direct_messages=True)))
+    assert wanted["features"]["app_home"]["messages_tab_enabled"] is True
+    assert "im:history" in wanted["oauth_config"]["scopes"]["bot"]
 
 
 def test_every_button_and_modal_that_is_drawn_is_listened_to() -> None:
     listened = {(listener.kind, listener.name) for listener in LISTENERS}
-    windows = (APPROVAL_MODAL, ATTESTATION_MODAL, CANCEL_MODAL, DENIAL_MODAL, SKIP_MODAL)
+    windows = {value for name, value in vars(words).items() if name.endswith("_MODAL")}
+    assert len(windows) == 9
     drawn = {("action", button.value) for button in Button} | {("view", window) for window in windows}
-    assert listened == drawn | {("command", COMMAND)}
+    others = {("command", COMMAND), ("shortcut", words.DIAGNOSE)} | {("event", name) for name in EVENTS}
+    assert listened == drawn | others
 
 
 async def test_what_bolt_listens_to_is_what_the_manifest_is_made_of(workspace: Workspace) -> None:
     app = AsyncApp(client=AsyncWebClient(token=workspace.bot_token, base_url=workspace.api_url))
     before = len(app._async_listeners)
     Edge(None, None, app.client).register(app)  # type: ignore[arg-type] # it is only registered
-    refusing = 2  # of buttons and windows that are none of ours
+    refusing = 3  # of buttons, windows and shortcuts that are none of ours
     assert len(app._async_listeners) - before == len(LISTENERS) + refusing
 
 
 def test_it_asks_for_the_scopes_of_what_is_called_and_for_commands(printed: Any) -> None:
-    needed = set().union(*SCOPES.values()) | {"commands"}
+    needed = set().union(*SCOPES.values(), *EVENTS.values()) | {"commands"}
     assert set(manifest.CALLS) == set(SCOPES)
     asked = set(printed["oauth_config"]["scopes"]["bot"])
     assert needed <= asked
@@ -112,6 +154,10 @@ def test_it_keeps_slacks_limits(printed: Any) -> None:
     assert 0 < len(command["description"]) <= 2000
     assert 0 < len(command["usage_hint"]) <= 1000
     assert len(command["command"]) <= 32
+    for shortcut in printed["features"]["shortcuts"]:
+        assert 0 < len(shortcut["name"]) <= 24
+        assert 0 < len(shortcut["description"]) <= 150
+        assert 0 < len(shortcut["callback_id"]) <= 255
 
 
 def test_the_hint_shows_every_command(printed: Any) -> None:

@@ -189,13 +189,16 @@ def test_a_node_of_the_same_name_that_was_made_anew_is_another_trouble(state: St
     assert found(state).id != found(state, answer(pod("b"), root=again), message=2).id
 
 
-def test_what_was_resolved_stays_readable_and_the_same_trouble_opens_a_new_incident(state: State, clock: Clock) -> None:
+def test_what_was_resolved_stays_readable_and_the_same_trouble_a_day_later_is_a_new_incident(
+    state: State, clock: Clock
+) -> None:
     made = found(state)
     clock.at += timedelta(minutes=5)
     over = state.incidents.leave(made.id, pod(), "it is Running")
-    assert (over.state, over.note, over.updated) == (IncidentState.RESOLVED, "it is Running", clock.at)
+    assert (over.state, over.note, over.resolved) == (IncidentState.RESOLVED, "it is Running", clock.at)
     assert over.answer == made.answer
     assert state.incidents.about("here", pod()) is None
+    clock.at += timedelta(hours=24, seconds=1)
     new = found(state, message=7)
     assert new.id != made.id
     assert (new.message, new.opened) == (7, clock.at)

@@ -35,6 +35,13 @@ EVERY = (
     jobs.GoOn("U1", "C1", "ex-1"),
     jobs.GoOn("U1", "C1", "ex-1", interrupted=True),
     jobs.MakeReport("", "C1", "nightly"),
+    jobs.MakeReport("", "C1", "nightly", "2026-03-03T03:00:00+00:00"),
+    jobs.AskReport("U1", "C1", None, 10),
+    jobs.Notice("", "", Subject("Pod", "a", "b", ""), "east", "FailedMount: it is locked"),
+    jobs.FollowUp("", "", "in-1"),
+    jobs.Ack("U1", "C1", "in-1"),
+    jobs.Snooze("U1", "C1", "in-1", 3600),
+    jobs.TellAlerts("", "C1", "0123"),
     jobs.Forgotten("U1", "C1", "2026-03-03 03:07:00 UTC"),
 )
 

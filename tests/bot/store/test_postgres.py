@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +13,7 @@ from bot.reports import HealthReport
 from bot.store import State, open_state
 from bot.store import postgres as module
 from bot.store.messages import Content
+from bot.store.replicas import Pulse
 from runbooks.database import StoreError
 from runbooks.engine import RENEW
 from runbooks.store import LEASE
@@ -301,3 +302,61 @@ def test_a_report_with_signs_that_are_no_text_does_not_keep_the_next_from_being_
 def test_what_is_no_text_at_all_is_one_sentence(state: State) -> None:
     with pytest.raises(StoreError, match="no text in UTF-8"):
         record(state, "cli:\ud83d")
+
+
+# Replicas
+
+
+def test_a_replica_beats_while_another_one_stands_still_in_the_middle_of_a_write(state: State) -> None:
+    """Else whoever stands still would make all others look dead."""
+    pulse = Pulse(state.replicas, alone=False, replica="one")
+    pulse.begin()
+    with state.jobs.write() as connection:
+        connection.execute(text("SELECT 1"))
+        began = time.monotonic()
+        pulse.beat()
+        assert time.monotonic() - began < module.IDLE / 2
+    assert state.replicas.alive() == ("one",)
+
+
+def test_how_long_a_replica_lives_is_told_by_the_servers_clock_and_by_no_replicas_own(database: str) -> None:
+    """One whose clock is a day ahead takes nobody for dead, and one whose clock is a day behind lives."""
+    ahead, behind = (open_state(database, lambda days=days: datetime.now(UTC) + timedelta(days)) for days in (1, -1))
+    number = behind.jobs.add({"job": "any"}, "behind")
+    assert number is not None
+    Pulse(behind.replicas, alone=False, replica="behind").begin()
+    Pulse(ahead.replicas, alone=False, replica="ahead").begin()
+    assert ahead.jobs.take_over(dict[str, str], "ahead") == ()
+    assert set(ahead.replicas.alive()) == {"ahead", "behind"}
+    with ahead.jobs.write() as connection:
+        connection.execute(text("UPDATE replicas SET alive_until = '2020' WHERE id = 'behind'"))
+    assert [left.number for left in ahead.jobs.take_over(dict[str, str], "ahead")] == [number]
+    assert not behind.replicas.beat("behind")
+    for each in (ahead, behind):
+        each.runbooks.engine.dispose()
+
+
+def test_of_a_beat_and_a_take_over_at_once_one_is_first_and_the_other_knows(state: State, database: str) -> None:
+    other = open_state(database)
+    for name, kept in (("one", state), ("two", other)):
+        Pulse(kept.replicas, alone=False, replica=name).begin()
+    for _ in range(20):
+        number = state.jobs.add({"job": "any"}, "one")
+        assert number is not None
+        with other.jobs.write() as connection:
+            connection.execute(text("UPDATE replicas SET alive_until = '2020' WHERE id = 'one'"))
+        barrier, beaten = threading.Barrier(2), list[bool]()
+
+        def beats(barrier: threading.Barrier = barrier, beaten: list[bool] = beaten) -> None:
+            barrier.wait(10)
+            beaten.append(state.replicas.beat("one"))
+
+        beating = threading.Thread(target=beats)
+        beating.start()
+        barrier.wait(10)
+        taken = [left.number for left in other.jobs.take_over(dict[str, str], "two")]
+        beating.join(30)
+        assert beaten == [not taken], "it lives and keeps its job, or it is dead, knows it and has lost the job"
+        state.jobs.done(number)
+        state.replicas.begin("one", alone=False)
+    other.runbooks.engine.dispose()

@@ -38,21 +38,26 @@ def made(hours: float = 0, cluster: str = "here") -> HealthReport:
     )  # fmt: skip
 
 
+def claim(reports: Reports, schedule: str, fires: datetime) -> bool:
+    with reports.write() as connection:
+        return reports.claim(connection, schedule, fires)
+
+
 def count(reports: Reports, what: Any) -> int:
     with reports.read() as connection:
         return connection.execute(select(func.count()).select_from(what)).scalar_one()
 
 
 def test_a_slot_is_claimed_once_and_others_are_free(reports: Reports) -> None:
-    assert reports.claim("morning", T0)
-    assert not reports.claim("morning", T0)
-    assert reports.claim("evening", T0)
-    assert reports.claim("morning", T0 + timedelta(minutes=1))
+    assert claim(reports, "morning", T0)
+    assert not claim(reports, "morning", T0)
+    assert claim(reports, "evening", T0)
+    assert claim(reports, "morning", T0 + timedelta(minutes=1))
 
 
 def test_one_instant_is_one_slot_in_whatever_zone_it_is_given(reports: Reports) -> None:
-    assert reports.claim("morning", T0)
-    assert not reports.claim("morning", T0.astimezone(timezone(timedelta(hours=2))))
+    assert claim(reports, "morning", T0)
+    assert not claim(reports, "morning", T0.astimezone(timezone(timedelta(hours=2))))
 
 
 def test_replicas_that_claim_at_the_same_time_have_each_slot_once(database: str) -> None:
@@ -61,11 +66,11 @@ def test_replicas_that_claim_at_the_same_time_have_each_slot_once(database: str)
     start = threading.Barrier(len(replicas))
     won: list[list[datetime]] = [[] for _ in replicas]
 
-    def claim(number: int) -> None:
+    def take(number: int) -> None:
         start.wait(20)
-        won[number].extend(at for at in fires if replicas[number].reports.claim("morning", at))
+        won[number].extend(at for at in fires if claim(replicas[number].reports, "morning", at))
 
-    threads = [threading.Thread(target=claim, args=(number,)) for number in range(len(replicas))]
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(len(replicas))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -76,13 +81,13 @@ def test_replicas_that_claim_at_the_same_time_have_each_slot_once(database: str)
 
 
 def test_old_slots_go_and_other_schedules_keep_theirs(reports: Reports) -> None:
-    reports.claim("morning", T0)
-    reports.claim("evening", T0)
-    reports.claim("morning", T0 + SLOTS_KEPT)
+    claim(reports, "morning", T0)
+    claim(reports, "evening", T0)
+    claim(reports, "morning", T0 + SLOTS_KEPT)
     assert count(reports, slots) == 3
-    reports.claim("morning", T0 + SLOTS_KEPT + timedelta(minutes=1))
+    claim(reports, "morning", T0 + SLOTS_KEPT + timedelta(minutes=1))
     assert count(reports, slots) == 3
-    assert not reports.claim("evening", T0)
+    assert not claim(reports, "evening", T0)
 
 
 def test_postgresql_is_asked_who_was_first_in_its_own_words() -> None:
@@ -139,7 +144,7 @@ def test_a_report_that_another_version_wrote_counts_as_none(reports: Reports) ->
 def test_a_database_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/empty.db")
     broken = Reports(engine)
-    for use in (lambda: broken.claim("s", T0), lambda: broken.keep("s", made())):
+    for use in (lambda: claim(broken, "s", T0), lambda: broken.keep("s", made())):
         with pytest.raises(StoreError, match="cannot be written"):
             use()
     with pytest.raises(StoreError, match="cannot be read"):

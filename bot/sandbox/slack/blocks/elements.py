@@ -69,7 +69,29 @@ def _named_image(value: Any, at: str) -> Iterator[str]:
 
 
 _CHOICES: dict[str, Check] = {"options": array(_PLAIN_OPTION, 100), "option_groups": array(_GROUP, 100)}
-_FILE = shape({}, {"id": text(255), "url": URL})
+
+
+def _one_name(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, dict) and ("id" in value) == ("url" in value):
+        yield mistake("must define exactly one of: id, url", at)
+
+
+_FILE = every(shape({}, {"id": text(255), "url": URL}), _one_name)
+
+
+def _offered_at_first(value: Any, at: str) -> Iterator[str]:
+    """What is chosen at first must be one of what is offered, word for word."""
+    if not isinstance(value, dict):
+        return
+    groups = value.get("option_groups")
+    lists = [value.get("options"), *(g.get("options") for g in groups or () if isinstance(g, dict))]
+    offered = [option for each in lists if isinstance(each, list) for option in each]
+    if "initial_option" in value and value["initial_option"] not in offered:
+        yield mistake("initial_option must match one of the options provided", f"{at}/initial_option")
+    first = value.get("initial_options")
+    if isinstance(first, list) and any(option not in offered for option in first):
+        yield mistake("initial_options must match the options provided", f"{at}/initial_options")
+
 
 BUTTON = shape(
     {"text": plain(75)},
@@ -78,16 +100,24 @@ BUTTON = shape(
 IMAGE = every(shape({"alt_text": text(2000)}, {"image_url": URL, "slack_file": _FILE}), _named_image)
 OVERFLOW = shape({"options": array(_OVERFLOW_OPTION, 5)}, _INTERACTIVE)
 CHOOSERS: dict[str, Check] = {
-    "checkboxes": shape(
-        {"options": array(_OPTION, 10)},
-        {**_INTERACTIVE, "initial_options": array(_OPTION, 10), "focus_on_load": boolean},
+    "checkboxes": every(
+        shape(
+            {"options": array(_OPTION, 10)},
+            {**_INTERACTIVE, "initial_options": array(_OPTION, 10), "focus_on_load": boolean},
+        ),
+        _offered_at_first,
     ),
-    "radio_buttons": shape(
-        {"options": array(_OPTION, 10)}, {**_INTERACTIVE, "initial_option": _OPTION, "focus_on_load": boolean}
+    "radio_buttons": every(
+        shape({"options": array(_OPTION, 10)}, {**_INTERACTIVE, "initial_option": _OPTION, "focus_on_load": boolean}),
+        _offered_at_first,
     ),
-    "static_select": every(shape({}, {**_MENU, **_CHOICES, "initial_option": _PLAIN_OPTION}), _options_or_groups),
+    "static_select": every(
+        shape({}, {**_MENU, **_CHOICES, "initial_option": _PLAIN_OPTION}), _options_or_groups, _offered_at_first
+    ),
     "multi_static_select": every(
-        shape({}, {**_MENUS, **_CHOICES, "initial_options": array(_PLAIN_OPTION, 100)}), _options_or_groups
+        shape({}, {**_MENUS, **_CHOICES, "initial_options": array(_PLAIN_OPTION, 100)}),
+        _options_or_groups,
+        _offered_at_first,
     ),
     "external_select": shape({}, {**_MENU, "initial_option": _PLAIN_OPTION, "min_query_length": integer(0, 3000)}),
     "users_select": shape({}, {**_MENU, "initial_user": text(255)}),

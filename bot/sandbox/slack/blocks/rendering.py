@@ -108,6 +108,20 @@ def _element(element: Object, names: Mapping[str, str]) -> str:
     return f"[{' | '.join(shown)}]" if any(shown) else "[          ]"
 
 
+def attachment(given: Object, names: Mapping[str, str]) -> list[str]:
+    """What a person reads in an old-style attachment, as other apps send them; its fallback only if there is nothing else.
+
+    Source: docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments, as of 2026.
+    """
+    said = [str(given.get(part) or "") for part in ("pretext", "author_name", "title", "text")]
+    for each in given.get("fields") or ():
+        said.append(f"{each.get('title', '')} {each.get('value', '')}".strip())
+    said.append(str(given.get("footer") or ""))
+    shown = [line for text in said if text for line in readable(text, names).splitlines()]
+    shown += lines(given.get("blocks") or (), names)
+    return shown or [str(given["fallback"])] if shown or given.get("fallback") else []
+
+
 def options(element: Object) -> list[Object]:
     """What a menu, a set of boxes or an overflow offers, groups included."""
     own = element.get("options") or []

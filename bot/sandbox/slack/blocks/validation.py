@@ -5,6 +5,7 @@ Slack's documents are silent it refuses rather than allows. Facts: docs.slack.de
 docs.slack.dev/reference/views, as of 2026; the words of the mistakes are those Slack answers with.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ Surface = Literal["message", "modal", "home"]
 MOST_BLOCKS = {"message": 50, "modal": 100, "home": 100}
 LONGEST_MARKDOWN = 12_000
 LONGEST_TABLES = 10_000
+LARGEST_VIEW = 250_000
 
 
 def mistakes(blocks: Any, surface: Surface = "message") -> list[str]:
@@ -49,6 +51,7 @@ def mistakes(blocks: Any, surface: Surface = "message") -> list[str]:
     if isinstance(blocks, list | tuple):
         sound = [block for block in blocks if isinstance(block, dict)]
         found += _doubled(sound)
+        found += _focused(sound)
         found += _together(sound)
     return found
 
@@ -73,11 +76,18 @@ def view_mistakes(view: Any) -> list[str]:
             "submit_disabled": boolean,
         }  # fmt: skip
     found = list(shape(required, optional)(view, "/view"))
+    if too_large(view):
+        found.append(mistake(f"must be less than {LARGEST_VIEW + 1} bytes", "/view"))
     if "blocks" in view:
         found += mistakes(view["blocks"], surface)
         if surface == "modal" and "submit" not in view and _has_input(view["blocks"]):
             found.append(mistake("missing required field: submit", "/view"))
     return found
+
+
+def too_large(view: Any) -> bool:
+    """Whether a view has more bytes than Slack takes (250 kB), which it refuses with a code of its own."""
+    return len(json.dumps(view, default=str).encode()) > LARGEST_VIEW
 
 
 def _has_input(blocks: Any) -> bool:
@@ -202,6 +212,13 @@ def _doubled(blocks: Sequence[dict[str, Any]]) -> Iterator[str]:
         for action in dict.fromkeys(each for each in actions if isinstance(each, str)):
             if actions.count(action) > 1:
                 yield mistake(f"`action_id` `{action}` already exists", f"/blocks/{index}")
+
+
+def _focused(blocks: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Only one element of a view has the cursor at first."""
+    focused = [element for block in blocks for element in interactive(block) if element.get("focus_on_load") is True]
+    if len(focused) > 1:
+        yield mistake("only one element can have focus_on_load set to true", "/blocks")
 
 
 def _together(blocks: Sequence[dict[str, Any]]) -> Iterator[str]:

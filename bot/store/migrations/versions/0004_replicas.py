@@ -29,13 +29,19 @@ def upgrade() -> None:
     op.execute("UPDATE incidents SET home_key = root_key")
     op.create_index("incidents_home", "incidents", ["home_key"])
     op.create_index("messages_key", "messages", ["key"], unique=True)
+    op.create_index("messages_place", "messages", ["channel", "ts"])
     op.create_index("jobs_key", "jobs", ["key"], unique=True)
+    _create_tables()
+
+
+def _create_tables() -> None:
     op.create_table(
         "incident_events",
         sa.Column("incident", sa.String(32), primary_key=True),
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("at", sa.String(32), nullable=False),
         sa.Column("who", sa.String(253), nullable=False),
+        sa.Column("what", sa.String(16), nullable=False),
         sa.Column("says", sa.Text, nullable=False),
     )
     op.create_table(

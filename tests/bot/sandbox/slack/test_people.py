@@ -382,3 +382,24 @@ async def test_a_transcript_reads_as_the_conversation_did(
         "  Looking",
     ]
     assert "Looking" not in "\n".join(workspace.transcript(incidents, viewer=workspace.person("bob")))
+
+
+async def test_a_private_channel_is_for_its_members(workspace: Workspace, running: AsyncApp) -> None:
+    alice, bob = workspace.person("alice"), workspace.person("bob")
+    secret = workspace.channel("secret", private=True, members=[alice])
+    seen: list[Object] = []
+
+    @running.command("/unstick")
+    async def why(ack: Any, command: Object) -> None:
+        seen.append(command)
+        await ack()
+
+    await alice.says(secret, "psst")
+    assert (await alice.types(secret, "/unstick why")).error is None
+    assert seen[0]["channel_name"] == "privategroup"
+    assert [message.text for message in alice.messages(secret)] == ["psst"]
+    assert bob.messages(secret) == ()
+    with pytest.raises(NotPossible, match="private to others"):
+        await bob.types(secret, "/unstick why")
+    with pytest.raises(NotPossible, match="private to others"):
+        await bob.says(secret, "hello")

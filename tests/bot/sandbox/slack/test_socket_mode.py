@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from slack_bolt.app.async_app import AsyncApp
 
+from bot.sandbox.clock import Clock
 from bot.sandbox.slack import NotSeen, Workspace
 
 Connect = Callable[..., Any]
@@ -92,6 +93,34 @@ async def test_each_payload_goes_to_one_of_two_connections(
             assert (await alice.types(incidents, f"/unstick {number}")).error is None
     assert handled == ["0", "1", "2", "3"]
     assert [delivery.connection for delivery in workspace.deliveries] == [1, 2, 1, 2]
+
+
+async def test_which_connection_gets_a_payload_can_be_ordered(clock: Clock) -> None:
+    asked: list[int] = []
+    order = iter([9, 0, 4, 4, 10])
+
+    def spread(connections: int) -> int:
+        asked.append(connections)
+        return next(order)
+
+    async with Workspace(now=clock.now, spread=spread) as workspace, aiohttp.ClientSession() as session:
+        incidents, alice = workspace.channel("incidents"), workspace.person("alice")
+        held, hellos = [], []
+        for _ in range(10):
+            socket = await session.ws_connect(await socket_url(workspace, session))
+            hellos.append((await socket.receive_json())["num_connections"])
+            held.append(socket)
+        await workspace.connected(10)
+        assert hellos == list(range(1, 11))
+        for expected in (9, 0, 4, 4, 0):
+            typing = asyncio.create_task(alice.types(incidents, "/unstick help"))
+            envelope = await held[expected].receive_json()
+            await held[expected].send_json({"envelope_id": envelope["envelope_id"]})
+            assert (await typing).error is None
+        for socket in held:
+            await socket.close()
+    assert [delivery.connection for delivery in workspace.deliveries] == [10, 1, 5, 5, 1]
+    assert asked == [10] * 5
 
 
 @pytest.mark.parametrize("how", ["refresh_requested", "abruptly", "close frame", "down"])

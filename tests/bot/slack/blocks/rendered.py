@@ -1,6 +1,7 @@
 """What every rendered message must keep to, and its parts as a reader sees them."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,18 +12,44 @@ from bot.store.messages import Content
 Json = dict[str, Any]
 
 
+MOST_BLOCKS, LONGEST_NOTICE, LONGEST_MESSAGE = 50, 3_500, 13_000
+TOKEN = re.compile(r"<[^>]*>?")
+MENTION = re.compile(r"<@[UW][A-Z0-9]{2,}>")
+LINK = re.compile(r"<https?://[^<>|\s]+\|[^<>|\n]+>")
+ENTITY = re.compile(r"&(?!amp;|lt;|gt;)")
+CODE = re.compile(r"`[^`\n]+`")
+FORMATS = re.compile(r"\*bold\*|(?<!\w)_x_(?!\w)|~x~|:skull_and_crossbones:|```|^(&gt;|>)", re.MULTILINE)
+INVISIBLE = re.compile(r"[\u202e\x00-\x09\x0b-\x1f]")
+
+
 def sound(content: Content) -> Content:
     """The message itself, once Slack would take it and a phone would show it."""
     assert mistakes(list(content.blocks)) == []
-    assert len(json.dumps(content.blocks, ensure_ascii=False)) <= 13_000
-    assert 0 < len(content.text) <= 3_500
+    assert len(content.blocks) <= MOST_BLOCKS
+    assert len(json.dumps(content.blocks, ensure_ascii=False)) <= LONGEST_MESSAGE
+    assert content.text.strip()
+    assert len(content.text) <= LONGEST_NOTICE
+    assert "\n" not in content.text
     return content
 
 
 def sound_view(view: Json) -> Json:
-    """The modal itself, once Slack would open it."""
+    """The window itself, once Slack would open it."""
     assert view_mistakes(view) == []
     return view
+
+
+def harmless(what: Content | Json) -> None:
+    """Nothing in it is a mention (but of people by their id), a foreign link, or formatting of other people's words."""
+    told = markup(what)
+    tokens = [each for each in TOKEN.findall(told) if not MENTION.fullmatch(each)]
+    assert [each for each in tokens if not LINK.fullmatch(each) or "evil.example|" in each] == []
+    assert not ENTITY.search(told)
+    for line in told.splitlines():
+        assert line.count("`") % 2 == 0, line
+    assert not FORMATS.search(CODE.sub("x", told))
+    assert not INVISIBLE.search(told)
+    assert "VICTIM" not in "".join(MENTION.findall(told)), "nobody's text mentions anybody"
 
 
 def elements(block: Json) -> list[Json]:
@@ -47,7 +74,7 @@ def buttons(content: Content) -> list[str]:
 def markups(blocks: Any) -> Iterator[Json]:
     """Every text object, however deep it lies."""
     if isinstance(blocks, dict):
-        if blocks.get("type") in ("mrkdwn", "plain_text") and isinstance(blocks.get("text"), str):
+        if blocks.get("type") in ("mrkdwn", "plain_text", "raw_text") and isinstance(blocks.get("text"), str):
             yield blocks
         for value in blocks.values():
             yield from markups(value)

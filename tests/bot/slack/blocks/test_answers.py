@@ -90,9 +90,10 @@ def test_a_finding_that_could_not_see_all_says_so_too() -> None:
 
 def test_the_locks_are_listed_with_verdict_holder_and_users(story: Story) -> None:
     told = shown(sound(answers.locks(story.locks.report.snapshot)))
-    assert "*suspect*  `mioss/index-api-image`" in told
-    assert "locked by client.24156 on node1 from 10.47.136.60:0/299062840; pods search/" in told
-    assert told.index("*suspect*") < told.index("*live*")
+    assert "❔ suspect\nmioss/index-api-image\n" in told
+    assert f"mioss/index-api-image\nsearch/{POD.name}, search/" in told, "on a phone the first three columns are seen"
+    assert "\nclient.24156 on node1 from 10.47.136.60:0/299062840\nfirst seen" in told
+    assert told.index("❔ suspect") < told.index("🟢 live")
     assert "3 lockers; 3 images in 1 pool" in told
 
 
@@ -125,7 +126,7 @@ def test_thousands_of_locks_are_counted_and_the_bad_ones_shown() -> None:
     assert seen is not None
     told = sound(answers.locks(snapshot.with_fact(LOCKS, msgspec.structs.replace(seen, images=(*(live,) * 3000, one)))))
     assert told.text.startswith("3001 lockers")
-    assert "*stale*" in shown(told)
+    assert "🟠 stale" in shown(told)
     assert " more: `unstick locks` on the command line shows all" in shown(told)
 
 

@@ -56,7 +56,7 @@ def test_one_offer_is_one_button_that_names_it(story: Story) -> None:
     told = sound(incident(made(story), None))
     (offer,) = story.second.offers
     assert clicks(told, Button.PLAN_FIX) == [Click(incident="in-1a2b3c4d", offer=offer_name(offer))]
-    assert buttons(told) == ["Plan fix", "Show evidence", "Why?"]
+    assert buttons(told) == ["Plan fix", "Show evidence", "Why?", "Ack", "Snooze"]
     assert "`ceph/stale_rbd_lock@1.0.0`" in shown(told)
 
 
@@ -158,7 +158,7 @@ def test_what_else_waits_for_the_same_root_is_counted_and_named(story: Story) ->
 def test_what_else_was_found_on_the_way_is_told_while_the_incident_is_open(story: Story) -> None:
     answer = msgspec.structs.replace(story.second, beside=("Deployment search/x starts the new pod first",))
     open_one = shown(sound(incident(msgspec.structs.replace(made(story), answer=answer), None)))
-    assert "*found beside it*: Deployment search/x starts the new pod first" in open_one
+    assert "found beside it: Deployment search/x starts the new pod first" in open_one
     over = msgspec.structs.replace(made(story), answer=answer, state=IncidentState.RESOLVED)
     assert "found beside it" not in shown(sound(incident(over, None)))
 
@@ -170,7 +170,7 @@ def test_of_a_pod_that_left_only_the_root_is_told_and_nothing_is_planned_for_it(
     assert "found to wait for the same as Pod search/" in shown(told)
     assert "➡️  Node node1 is down" in shown(told)
     assert "FailedMount" not in shown(told)
-    assert buttons(told) == ["Show evidence", "Why?"]
+    assert buttons(told) == ["Show evidence", "Why?", "Ack", "Snooze"]
     assert "FailedMount" not in shown(sound(evidence(made(story, subject=other))))
 
 

@@ -75,7 +75,7 @@ def test_a_plan_says_what_it_does_what_dies_and_until_when(story: Story) -> None
     assert "`ceph/stale_rbd_lock@1.0.0`  🔴 risk *critical*" in shown(told)
     assert "2. *fence*: fence node node1: blocklist 10.47.136.60:0/0" in shown(told)
     assert all(f"•  {name}" in shown(told) for name in ("billing/ledger-0", "media/uploads-6f7c9b5d48-4vnhq"))
-    assert "Allowed until 03:34:35 UTC: all guards say yes: " in shown(told)
+    assert "Allowed until 03:34:35 UTC: all guards say yes (19)" in shown(told)
     assert clicks(told, Button.REQUEST_APPROVAL) == [Click(plan="pl-00000001", plan_hash=story.plan.hash)]
 
 
@@ -118,7 +118,7 @@ def test_a_request_calls_those_who_may_approve_and_nobody_else(story: Story) -> 
     assert "May approve: <@U0BOB>, `cli:carol`" in shown(told)
     assert "1 more approval of another person is needed" in shown(told)
     assert clicks(told, Button.APPROVE) == clicks(told, Button.DENY) == [about(story.waiting)]
-    assert "all 19 say yes" in shown(told)
+    assert "all guards say yes (19); they are asked again" in shown(told)
     assert "•  billing/ledger-0" in shown(told)
 
 
@@ -403,3 +403,27 @@ def test_what_would_be_taken_back_is_said_where_people_say_yes(story: Story) -> 
     assert "Unstick takes back, newest first:* unfence it; uncordon it" in told
     assert "Unstick undoes none of this" not in told
     assert "Unstick undoes none of this" in shown(sound_view(approval_modal(story.waiting.execution, "C1")))
+
+
+def test_an_expired_request_is_folded_to_what_it_was(story: Story) -> None:
+    late = replace(story.waiting, now=story.plan.expires)
+    told = shown(sound(request(late, ["U0BOB"])))
+    assert "*Expired*" in told
+    assert all(word not in told for word in ("What dies", "cordon", "guards"))
+
+
+def test_what_was_turned_away_does_not_look_as_if_it_went_on(story: Story) -> None:
+    told = sound(request(at(story.waiting, State.APPROVED, "", said("", Say.REFUSED, "everything is stopped")), []))
+    assert told.blocks[0]["text"]["text"].startswith("⏸️ Approved: ")
+
+
+def test_of_many_that_die_a_phone_shows_the_first_and_counts_all_others(story: Story) -> None:
+    names = tuple(f"{space}/worker-{n}" for space, most in (("batch", 170), ("web", 60)) for n in range(most))
+    told = shown(sound(plan(shown_plan(with_victims(story.plan, *names)))))
+    assert "☠️ *What dies*: 230" in told
+    listed = told.count("•  batch/worker-")
+    assert listed < 20
+    assert f"•  *and {230 - listed} more*, in batch ({170 - listed}), web (60): " in told
+    waiting = story.waiting.execution
+    window = approval_modal(msgspec.structs.replace(waiting, plan=with_victims(story.plan, *names)), "C1")
+    assert shown(window).count("worker-") > 3 * listed, "whoever approves sees more of them"

@@ -27,7 +27,7 @@ def trouble(name: str = "index-0", **words: Any) -> Trouble:
 
 def shown(**changed: Any) -> Content:
     """The message of a report that differs from EMPTY in this; Slack must take it, whatever it is."""
-    made = report(msgspec.structs.replace(EMPTY, **changed), "morning")
+    made = report(msgspec.structs.replace(EMPTY, **changed), "Schedule morning")
     assert mistakes(json.loads(json.dumps(made.blocks))) == []
     assert 0 < len(made.text) <= 4000
     return made
@@ -41,7 +41,7 @@ def words(content: Content) -> str:
 
 
 def parts(content: Content) -> list[str]:
-    return [line.strip("*") for line in words(content).splitlines() if line.startswith("*")][1:]
+    return [line.strip("*") for line in words(content).splitlines() if line.startswith("*")]
 
 
 def test_a_healthy_cluster_is_one_line_and_small_print() -> None:
@@ -60,6 +60,21 @@ def test_the_headline_counts_what_the_report_holds() -> None:
     assert parts(made) == ["New", "Resolved", "Could not be looked at", "Still there"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "mark"),
+    [
+        ({}, "🟢"),
+        ({"resolved": (trouble(),)}, "🟢"),
+        ({"new": (trouble(severity=Severity.INFO),), "still": (trouble(severity=Severity.WARNING),)}, "🟠"),
+        ({"unseen": (Blind("a/b", "forbidden", partly=True),)}, "❔"),
+        ({"unjudged": (trouble(note="forbidden"),)}, "❔"),
+        ({"checks": 0}, "❔"),
+    ],
+)
+def test_the_mark_is_of_the_worst_and_green_only_where_all_was_seen(changed: dict[str, Any], mark: str) -> None:
+    assert words(shown(**changed)).startswith(f"{mark} *Health of prod: ")
+
+
 def test_each_part_names_its_findings_with_the_reason() -> None:
     made = words(
         shown(
@@ -69,7 +84,7 @@ def test_each_part_names_its_findings_with_the_reason() -> None:
         )
     ).splitlines()  # fmt: skip
     told = {
-        line.strip("*"): made[at + 1] for at, line in enumerate(made) if line.startswith("*") and at > 0
+        line.strip("*"): made[at + 1] for at, line in enumerate(made) if line.startswith("*")
     }  # fmt: skip
     assert told == {
         "New": "🔴 Pod search/new-0: new-0 hangs",
@@ -80,7 +95,7 @@ def test_each_part_names_its_findings_with_the_reason() -> None:
         "Still there": "🔴 Pod search/old-0: old-0 hangs (for 5 h)",
     }
     assert made[0] == (
-        "*Health of prod: 1 new, 1 changed, 1 resolved, 1 as before, 1 not judged; "
+        "🔴 *Health of prod: 1 new, 1 changed, 1 resolved, 1 as before, 1 not judged; "
         "1 check could not look, 1 check saw only a part*"
     )
 
@@ -176,7 +191,7 @@ def test_what_is_still_there_says_for_how_long(age: int, says: str) -> None:
 @pytest.mark.parametrize("length", [*range(1, 100), 280])  # one of them leaves room for all but the last line
 def test_what_does_not_fit_is_counted(length: int) -> None:
     made = words(shown(new=tuple(trouble(f"p{number}", summary="x" * length) for number in range(75))))
-    assert made.count("🔴") + int(made.split("… and ")[1].split(" more")[0]) == 75
+    assert made.count("🔴 Pod") + int(made.split("… and ")[1].split(" more")[0]) == 75
     assert made.count("… and ") == 1
 
 

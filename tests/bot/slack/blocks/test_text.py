@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.slack.blocks.text import code, cut, escaped, mention, words
+from bot.slack.blocks.text import code, cut, escaped, mention, sentence, words
 
 HOSTILE = st.text(st.sampled_from("<>!@#&`*_~:|ab1 \n\r\t\u202e\u200b\x00\x1b\ud800é🔴;"), max_size=400) | st.text(
     max_size=300
@@ -80,3 +80,20 @@ def test_a_person_of_slack_is_mentioned_and_anybody_else_is_named() -> None:
     assert mention("cli:alice") == "`cli:alice`"
     assert mention("U1><!channel>") == "`U1&gt;&lt;!channel&gt;`"
     assert mention("U024BE7LH\n") == "`U024BE7LH`"
+
+
+def test_in_a_sentence_of_ours_only_commands_of_ours_are_code() -> None:
+    assert (
+        sentence("`<x>` is none: type `/unstick why pod/NAME`.") == "ˋ&lt;x&gt;ˋ is none: type `/unstick why pod/NAME`."
+    )
+    assert sentence("`unstick.yaml` or `unstick check`") == "ˋunstick.yamlˋ or `unstick check`"
+    assert sentence("`/unstick run <!channel> *x*` *now*") == "`/unstick run &lt;!channel&gt; *x*` ∗now∗"
+
+
+@given(HOSTILE, st.integers(20, 80))
+def test_a_sentence_that_is_cut_leaves_no_command_open(text: str, limit: int) -> None:
+    made = sentence(f"{text} `/unstick run {text}` {text}", limit)
+    assert len(made) <= limit
+    assert made.count("`") % 2 == 0
+    assert not MARKUP.search(made)
+    assert not ENTITY.search(made)

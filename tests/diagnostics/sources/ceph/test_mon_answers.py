@@ -206,3 +206,31 @@ _json = st.recursive(
 def test_whatever_json_comes_only_malformed_reply_is_raised(value: object, read: Callable[[bytes], object]) -> None:
     with contextlib.suppress(MalformedReply):
         read(encoded(value))
+
+
+def test_the_monmap_tells_the_cluster_and_every_address_of_its_monitors() -> None:
+    addresses = [
+        {"type": "v2", "addr": "10.1.0.1:3300", "nonce": 0},
+        {"type": "v1", "addr": "10.1.0.1:6789", "nonce": 0},
+    ]
+    mons = [
+        {"name": "a", "public_addrs": {"addrvec": addresses}, "addr": "10.1.0.1:6789/0"},
+        {"name": "b", "addr": "[2001:db8::1]:6789/0"},  # as before Nautilus
+    ]
+    fsid, found = mon_answers.read_monmap(json.dumps({"fsid": "f-1", "mons": mons}).encode())
+    assert fsid == "f-1"
+    assert found == {("10.1.0.1", 3300), ("10.1.0.1", 6789), ("2001:db8::1", 6789)}
+
+
+@pytest.mark.parametrize(
+    "dump",
+    [
+        {"mons": [{"name": "a", "addr": "10.1.0.1:6789/0"}]},
+        {"fsid": "f-1", "mons": []},
+        {"fsid": "f-1", "mons": [{"name": "a", "addr": "(unrecognized address family 0)"}]},
+        {"fsid": "f-1"},
+    ],
+)
+def test_a_monmap_that_does_not_tell_which_cluster_it_is_of_is_malformed(dump: dict[str, object]) -> None:
+    with pytest.raises(MalformedReply):
+        mon_answers.read_monmap(json.dumps(dump).encode())
