@@ -169,6 +169,7 @@ def report(what: HealthReport, points: Iterable[Point]) -> Json:
         "areas": {
             area.area: {
                 "critical": area.critical, "warning": area.warning, "info": area.info, "could_not_look": area.blind,
+                "partly": area.partly,
             } for area in what.areas
         },
         "new": troubles(what.new), "changed": troubles(what.changed), "resolved": troubles(what.resolved),

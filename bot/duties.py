@@ -55,7 +55,7 @@ class Duties:
         self._pause = pause
         self._metrics = metrics or Metrics()
         self.schedules = Schedules(settings, state, wake=told, **timed)
-        self._asked_again: dict[Subject, datetime] = {}
+        self._asked_again: dict[str, dict[Subject, datetime]] = {}
         self.watches: dict[str, Watch] = {}
         """The watches by cluster, while this replica leads."""
 
@@ -106,7 +106,7 @@ class Duties:
                 due = await asyncio.to_thread(lambda: attention.due(self._state, self._state.incidents.now()))
                 for incident in due:
                     await self._follow(leadership, incident)
-                for cluster, watch in self.watches.items():
+                for cluster, watch in list(self.watches.items()):  # one more may begin meanwhile
                     await self._notice_again(leadership, cluster, watch)
             except StoreError as error:
                 _log.error("%s", error)
@@ -118,7 +118,7 @@ class Duties:
     async def _notice_again(self, leadership: Leadership, cluster: str, watch: Watch) -> None:
         """Have what was noticed, and is told of in no incident, looked at again: the first look may have seen too little."""
         now = self._state.incidents.now()
-        asked = self._asked_again
+        asked = self._asked_again.setdefault(cluster, {})
         waiting = {subject: max(at, asked.get(subject, at)) for subject, at in watch.noticed}
         for subject in [each for each in asked if each not in waiting]:
             del asked[subject]

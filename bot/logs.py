@@ -21,7 +21,7 @@ SECRETS = ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET", "ALERTM
 _SHORTEST = 6  # characters of what is taken for a secret: a shorter one would be found in every other word
 # https://docs.slack.dev/authentication/tokens, and the address of a socket with its ticket.
 _SLACK = re.compile(r"\b(?:xox[a-z]|xapp)-[\w-]{4,}|(?<=[?&]ticket=)[\w-]+")
-_HOOK = re.compile(r"(/services/|hooks\.slack\.com/)[\w/-]{8,}")
+_HOOK = re.compile(r"(/services/|hooks\.slack\.com/|files\.slack\.com/upload/)[\w/-]{8,}")
 
 
 def log_to(stream: TextIO, form: Form = "auto", level: int = logging.INFO) -> None:

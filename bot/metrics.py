@@ -37,13 +37,21 @@ class Metrics:
             buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300),
             registry=registry,
         )
-        self._findings = Gauge("unstick_findings", "What the last scan found.", ["cluster", "check"], registry=registry)
+        self._findings = Gauge(
+            "unstick_findings",
+            "What the last scan by this replica found: of several, the one with the newest last scan is right.",
+            ["cluster", "check"],
+            registry=registry,
+        )
         self._unknown = Gauge(
-            "unstick_unknown", "1 where the last scan could not judge a check.", ["cluster", "check"], registry=registry
+            "unstick_unknown",
+            "1 where the last scan by this replica could not judge a check.",
+            ["cluster", "check"],
+            registry=registry,
         )
         self._scanned = Gauge(
             "unstick_last_scan_timestamp_seconds",
-            "When a cluster was last scanned whole.",
+            "When this replica last scanned a cluster whole.",
             ["cluster"],
             registry=registry,
         )
@@ -126,7 +134,11 @@ class _OfStore(Collector):
         yield _gauge(
             "unstick_slack_queue", "Messages that Slack has not been told in their newest version.", there.behind
         )
-        yield _gauge("unstick_slack_queue_age_seconds", "How old the oldest of them is.", there.behind_for)
+        yield _gauge(
+            "unstick_slack_queue_age_seconds",
+            "For how long the one of them that has waited longest waits.",
+            there.behind_for,
+        )
         yield _gauge("unstick_jobs", "What was asked for and is not done yet.", there.jobs)
         yield _gauge("unstick_approvals_waiting", "Executions that wait for an approver.", there.approvals)
         incidents = GaugeMetricFamily("unstick_incidents_open", "Open incidents.", labels=["cluster"])

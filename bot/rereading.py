@@ -59,7 +59,8 @@ class Rereading:
         if _stamp(self._file) != stamp:
             return  # it is being written: the next one to ask reads it
         rules(read)  # a change freeze that never comes would be met by the next click
-        if gone := sorted(_STAY & self._good.model_fields_set - read.model_fields_set):
+        stay = _STAY if self._good.unknown_people == "viewer" else _STAY | {"unknown_people"}
+        if gone := sorted(stay & self._good.model_fields_set - read.model_fields_set):
             raise SettingsError(f"{self._file} does not say {' and '.join(gone)} any more: that takes a restart.")
         self._seen = stamp
         if self._said or read != self._good:

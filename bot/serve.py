@@ -37,10 +37,10 @@ from bot.slack.groups import Groups
 from bot.slack.http_mode import SlackByHttp
 from bot.slack.worker import Worker
 from bot.store import State, replicas
-from bot.store.leaders import Leadership
+from bot.store.leaders import Deposed, Leadership
 from bot.store.messages import Message
 from bot.wiring import Target
-from bot.work import WorkLoop
+from bot.work import WorkLoop, threads
 from runbooks.database import StoreError
 
 _log = logging.getLogger("unstick")
@@ -153,18 +153,24 @@ class Server:
         Raises:
             TokenRefused: Slack does not take a token.
             CannotListen: the address for HTTP cannot be used.
-            Deposed: another Unstick works on the same SQLite file.
-            StoreError: the state database cannot be used.
+            StoreError: the state database cannot be used, or, without a Lease, another Unstick works on the same one.
         """
         if self.http is not None:
             await self.http.start()
+        # From before the first look into the database: while that is slow, a restart would help nobody.
+        turning = asyncio.create_task(_turning(self.loops["edge"]))
         try:
             await self._serve()
+        except Deposed as deposed:
+            raise StoreError(str(deposed)) from None
         finally:
+            turning.cancel()
             if self.http is not None:
                 await self.http.stop()
 
     async def _serve(self) -> None:
+        # Deliveries to many channels may all wait for the database: neither a click nor a probe waits behind them.
+        asyncio.get_running_loop().set_default_executor(threads("unstick-edge"))
         if not self.pulse.alone:
             await asyncio.to_thread(self.pulse.begin)
         self.pulse.start()
@@ -175,16 +181,14 @@ class Server:
         await self._desk.groups.asked(self.settings.groups, GROUPS)  # who may go on with what is left depends on it
         await asyncio.to_thread(self.worker.resume)
         parts: list[Coroutine[Any, Any, Any]] = [
-            self.delivery.run(), self._talk(), _turning(self.loops["edge"]),
-            self._until_stopped(),
+            self.delivery.run(), self._talk(), self._until_stopped(),
         ]  # fmt: skip
         leads = asyncio.create_task(self.election.run(self.duties.lead))
         tasks = [leads, asking, *(asyncio.create_task(part) for part in parts)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leads.cancel()  # first: another replica is to lead at once
-            await asyncio.gather(leads, return_exceptions=True)
+            leads.cancel()  # first: another replica is to lead at once; with an API server away that takes its time
             await self._end(tasks)
         for task in done:
             task.result()
@@ -205,11 +209,12 @@ class Server:
             loop.add_signal_handler(number, self.stop)
 
     async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        await asyncio.gather(*(each.close() for each in self.connections))
+        await asyncio.gather(*(each.close() for each in self.connections), return_exceptions=True)
         self.worker.stop()
         await asyncio.to_thread(self.work.stop, LAST_ACT)
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # who gives back the Lease already is left to it
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(Exception):
             await self.delivery.settle(LAST_WORDS)

@@ -58,7 +58,7 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
     chosen = cluster or global_options.get("cluster")
     names = [settings.cluster(chosen)[0]] if chosen else sorted(settings.clusters)
     parts = with_progress("Trying each part …", lambda: _tried(settings, names))
-    warnings = [] if any("approver" in words.roles for words in settings.people.values()) else [_NO_APPROVER]
+    warnings = _warnings(settings)
     document = {
         "version": 1, "file": str(file) if file else None, "state": _shown(settings.state_url),
         "state_fault": _state_fault(settings.state_url), "runbooks": len(books),
@@ -66,6 +66,10 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
         "schedules": schedules, "warnings": warnings,
         "you": _person(settings, grant(settings).id), "unknown_people": settings.unknown_people,
         "people": [_person(settings, name) for name in sorted(settings.people)],
+        "groups": [
+            {"id": name, "roles": sorted(words.roles), "namespaces": sorted(words.namespaces), "clusters": sorted(words.clusters)}
+            for name, words in settings.groups.items()
+        ],
         "critical_quorum": settings.critical_quorum, "default_cluster": settings.default_cluster,
         "parts": [msgspec.to_builtins(part) for part in parts],
     }  # fmt: skip
@@ -75,6 +79,29 @@ def check(config: Config = None, cluster: Cluster = None, output: Output = "text
         _print(document, parts)
     found = {part.status for part in parts} | ({"wrong"} if document["state_fault"] else set())
     raise typer.Exit(2 if "wrong" in found else 3 if "unknown" in found else 0)
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """What is allowed, and hardly meant."""
+    told = []
+    approvers = sum("approver" in words.roles for words in settings.people.values())
+    by_group = any("approver" in words.roles for words in settings.groups.values())
+    if not approvers and not by_group:
+        told.append(_NO_APPROVER)
+    elif approvers < settings.critical_quorum and not by_group:
+        told.append(
+            f"a critical plan needs {settings.critical_quorum} approvers (says `critical_quorum`), and {approvers} has the "
+            "role: none can be approved"
+        )
+    in_slack = os.environ.get("SLACK_BOT_TOKEN") or any(settings.channel_of(name) for name in settings.clusters)
+    told += [
+        f"cluster {name} is not watched, as it has no channel: set `clusters.{name}.channel` or `slack.channel`"
+        for name, words in sorted(settings.clusters.items())
+        if in_slack and settings.watch.enabled and words.kubernetes is not None and settings.channel_of(name) is None
+    ]
+    if os.environ.get("ALERTMANAGER_TOKEN") and settings.http is None:
+        told.append("ALERTMANAGER_TOKEN is set, and `http` is null: nothing would listen for alerts")
+    return told
 
 
 def _tokens(settings: Settings) -> tuple[str, ...]:
@@ -313,6 +340,10 @@ def _print(document: dict[str, Any], parts: list[Part]) -> None:
         also = f" (also {', '.join(known['also'])})" if known["also"] else ""
         where = f" in {', '.join(known['namespaces'])}" if known["namespaces"] else ""
         write(console, f"{known['id']}{also}: {', '.join(known['roles']) or 'nothing'}{where}")
+    for group in document["groups"]:
+        where = f" in {', '.join(group['namespaces'])}" if group["namespaces"] else ""
+        at = f" of cluster {', '.join(group['clusters'])}" if group["clusters"] else ""
+        write(console, f"group {group['id']}: {', '.join(group['roles']) or 'nothing'}{where}{at}")
     write(console, f"anybody else: {document['unknown_people']}")
     write(console, f"you are {document['you']['id']}: {', '.join(document['you']['roles']) or 'nothing'}")
     for warning in document["warnings"]:

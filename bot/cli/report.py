@@ -54,7 +54,7 @@ def report(
         report_text.report(text_console(), made.report)
     try:
         if html is not None:
-            html.write_text(made.page("unstick report"))
+            html.write_text(made.page("unstick report"), encoding="utf-8", errors="replace")
         if chart is not None:
             chart.write_bytes(made.chart())
     except OSError as error:
@@ -62,8 +62,12 @@ def report(
     for path in (html, chart):
         if path is not None:
             say(f"wrote {path}")
+    if not made.report.areas:
+        say("Nothing was looked at: set KUBECONFIG and CEPH_CONF, or write an unstick.yaml (`unstick config check`).")
     bad = any(trouble.severity.rank >= Severity.WARNING.rank for trouble in made.report.found)
-    raise typer.Exit(1 if bad else 3 if made.report.unseen or made.report.unjudged else 0)
+    told = made.report
+    unseen = told.unseen or told.unjudged or told.forgotten or (told.locks is not None and told.locks.unread)
+    raise typer.Exit(1 if bad else 3 if unseen else 0)
 
 
 async def _made(target: Target, state: State) -> Made:

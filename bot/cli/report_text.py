@@ -22,19 +22,24 @@ def report(console: Console, what: HealthReport) -> None:
                 (area.blind, "could not look"),
             ) if count
         ]  # fmt: skip
-        console.print(f"  {area.area:<12} {', '.join(counts) or 'nothing found'}")
+        some = "; only some of its checks were run" if area.partly else ""
+        console.print(f"  {area.area:<12} {', '.join(counts) or 'nothing found'}{some}")
     if what.nothing_stuck:
         console.print("nothing is stuck")
     _part(console, "new", what.new, what)
     _part(console, "changed", what.changed, what)
     _part(console, "resolved", what.resolved, what)
     _part(console, "could not be judged this time", what.unjudged, what)
+    if what.forgotten:
+        console.print(f"and {what.forgotten} more that could not be judged, too many to be kept")
     _part(console, "still there", what.still, what)
     if what.locks is not None:
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(what.locks.verdicts.items()))
         console.print(
             f"locks: {verdicts or 'none'} ({_count(what.locks.images, 'image')} in {_count(what.locks.pools, 'pool')})"
         )
+        for line in what.locks.worth_a_look:
+            console.print(f"  {printable(line)}")
         for line in what.locks.unread:
             console.print(f"  could not be read: {printable(line)}")
     for blind in what.unseen:

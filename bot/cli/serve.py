@@ -56,10 +56,8 @@ def serve(config: Config = None) -> None:
         bot=_token("SLACK_BOT_TOKEN", "xoxb-"),
         app="" if by_http else _token("SLACK_APP_TOKEN", "xapp-"),
         signing=_token("SLACK_SIGNING_SECRET", "") if by_http else "",
-        alertmanager=os.environ.get("ALERTMANAGER_TOKEN", ""),
+        alertmanager=_secret("ALERTMANAGER_TOKEN"),
     )
-    if by_http and settings.http is None:
-        raise Usage("`slack.mode` is http, and `http` is null: nothing would listen; set `http`.")
     log_to_stderr()
     with only_one(settings.state_url):
         state = state_of(settings)
@@ -110,8 +108,13 @@ async def _election(settings: Settings, state: State, pulse: Pulse) -> AsyncIter
         ) from None
 
 
+def _secret(name: str) -> str:
+    """A secret without what an editor or `echo` has left around it: with a line break in it nothing would ever match."""
+    return os.environ.get(name, "").strip()
+
+
 def _token(name: str, prefix: str) -> str:
-    value = os.environ.get(name, "")
+    value = _secret(name)
     if not value:
         raise Usage(f"{name} is not set: `unstick slack manifest` tells how to make the app that it belongs to.")
     if not value.startswith(prefix):

@@ -12,6 +12,8 @@ from bot.settings import HttpSettings
 _log = logging.getLogger("unstick.http")
 LARGEST = 1 << 20  # bytes of a request's body: Slack's are far below, and Alertmanager's groups can be bounded there
 READING = 5.0  # seconds for a client to send its request
+# Seconds for a connection to stand without a whole request: longer than balancers keep theirs, so that they end them.
+KEEPALIVE = 75.0
 _ENDING = 2.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,8 +30,12 @@ class HttpServer:
         app = web.Application(client_max_size=LARGEST, middlewares=[_bounded])
         for name, handler in routes.items():
             method, _, path = name.partition(" ")
-            app.router.add_route(method, path, handler)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_ENDING, keepalive_timeout=75)
+            # Some balancers ask with HEAD whether anybody is there.
+            if method == "GET":
+                app.router.add_get(path, handler)
+            else:
+                app.router.add_route(method, path, handler)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_ENDING, keepalive_timeout=KEEPALIVE)
 
     @property
     def listens(self) -> bool:
@@ -67,13 +73,21 @@ class HttpServer:
 async def _bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body within a bound of time, and answer what nobody foresaw without telling what it was."""
     try:
-        async with asyncio.timeout(READING):
-            await request.read()
+        await _read(request)
         return await handler(request)
     except web.HTTPException:
         raise
-    except TimeoutError:
-        raise web.HTTPRequestTimeout(text="The request did not come in time.") from None
     except Exception:  # noqa: BLE001 - what nobody foresaw is logged whole, and told to nobody
         _log.exception("a request to %s failed", request.path)
         raise web.HTTPInternalServerError(text="Unstick failed at this: its log has the details.") from None
+
+
+async def _read(request: web.Request) -> None:
+    """Read the body; it is kept with the request."""
+    try:
+        async with asyncio.timeout(READING):
+            await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="The request did not come in time.") from None
+    except (web.RequestPayloadError, ConnectionError):  # it is not encoded as it says, or whoever sent it is gone
+        raise web.HTTPBadRequest(text="The request cannot be read.") from None

@@ -3,7 +3,7 @@
 It must never call resolved what this look could not judge: such a finding is carried on until a look can.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -42,13 +42,17 @@ class Blind(msgspec.Struct, frozen=True):
 
 
 class AreaCount(msgspec.Struct, frozen=True):
-    """What a report found in one area of checks, by severity, and how many of its checks could not look."""
+    """What a report found in one area of checks, by severity, and how many of its checks could not look.
+
+    `partly`: only some of the area's checks were to run, so that its count says nothing beside those of whole looks.
+    """
 
     area: str
     critical: int = 0
     warning: int = 0
     info: int = 0
     blind: int = 0
+    partly: bool = False
 
     @property
     def found(self) -> int:
@@ -117,8 +121,12 @@ class HealthReport(msgspec.Struct, frozen=True):
         return self.checks > 0 and not (self.found or self.unjudged or self.unseen or self.forgotten)
 
 
-def health(last: HealthReport | None, report: Report, locks: LockCount | None = None) -> HealthReport:
+def health(
+    last: HealthReport | None, report: Report, locks: LockCount | None = None, partly: Collection[str] = ()
+) -> HealthReport:
     """Compare a look at a cluster with the last report about the same cluster. `locks` are those that the look saw.
+
+    `partly` are the areas of which not all checks were to run.
 
     A finding keeps its id over looks (`finding_id`). Where a check finds the same thing under another id, the chain
     behind it reads otherwise now, perhaps only because less could be seen: that is neither new nor resolved.
@@ -140,7 +148,7 @@ def health(last: HealthReport | None, report: Report, locks: LockCount | None = 
         new=_worst_first(new), changed=_worst_first(changed), still=_worst_first(still),
         resolved=_worst_first(resolved), unjudged=tuple(carried), forgotten=len(unjudged) - len(carried),
         unseen=tuple(unseen), skipped=tuple(skipped), checks=len(report.outcomes) - len(unseen) - len(skipped),
-        scanned=report.scanned, namespaces=scope.namespaces, areas=_areas(report.outcomes), locks=locks,
+        scanned=report.scanned, namespaces=scope.namespaces, areas=_areas(report.outcomes, partly), locks=locks,
         newly_unseen=tuple(sorted({b.check for b in unseen} - {b.check for b in last.unseen})) if last else (),
     )  # fmt: skip
 
@@ -150,7 +158,7 @@ def area_of(check: str) -> str:
     return check.partition("/")[0]
 
 
-def _areas(outcomes: Iterable[Outcome]) -> tuple[AreaCount, ...]:
+def _areas(outcomes: Iterable[Outcome], partly: Collection[str]) -> tuple[AreaCount, ...]:
     """The areas that were looked at, by name."""
     counts: dict[str, dict[str, int]] = {}
     for outcome in outcomes:
@@ -162,7 +170,7 @@ def _areas(outcomes: Iterable[Outcome]) -> tuple[AreaCount, ...]:
         for finding in outcome.findings:
             severity = (finding.severity or Severity.INFO).value
             counted[severity] = counted.get(severity, 0) + 1
-    return tuple(AreaCount(area, **counts[area]) for area in sorted(counts))
+    return tuple(AreaCount(area, **counts[area], partly=area in partly) for area in sorted(counts))
 
 
 def _trouble(check: str, finding: Finding, now: datetime, within: tuple[str, ...]) -> Trouble:
@@ -181,9 +189,13 @@ def _compared(
     new: list[Trouble] = []
     changed: list[Trouble] = []
     still: list[Trouble] = []
+    about: dict[tuple[str, str, str], list[Trouble]] = {}
+    for each in before.values():
+        about.setdefault(_about(each), []).append(each)
     # One thing can have several findings of one check: those that kept their ids are met first.
     for trouble in sorted(seen, key=lambda t: t.id not in before):
-        same = before.get(trouble.id) or next((t for t in before.values() if _about(t) == _about(trouble)), None)
+        others = about.get(_about(trouble), ())
+        same = before.get(trouble.id) or next((each for each in others if each.id in before), None)
         if same is None:
             new.append(trouble)
             continue

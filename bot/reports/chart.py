@@ -15,6 +15,7 @@ from bot.reports.trend import DAYS, Point
 # Told apart by people who see colours otherwise, too (Okabe and Ito 2008), and by their order in the legend.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 _BLIND = "#999999"
+_MARKED = 30  # points of a line: where they lie closer, their marks would hide what tells lines apart
 
 
 def chart(points: Sequence[Point], cluster: str, now: datetime) -> bytes:
@@ -28,7 +29,7 @@ def chart(points: Sequence[Point], cluster: str, now: datetime) -> bytes:
         axes.step(
             _days(known), [point.found[area] for point in known], where="post", label=area,
             color=_COLOURS[number % len(_COLOURS)], linewidth=2, linestyle=("-", "--")[number // len(_COLOURS) % 2],
-            marker="o", markersize=3,
+            marker="o" if len(known) <= _MARKED else None, markersize=3,
         )  # fmt: skip
     _hatch(axes, points, now)
     axes.set_title(f"{_printable(cluster)}: findings by area, last 7 days", loc="left", fontsize=11)

@@ -1,8 +1,9 @@
 """Makes a health report: looks at a cluster, compares with the last look, and keeps what it came to."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -13,7 +14,7 @@ from bot.reports.page import page
 from bot.reports.trend import DAYS, Point, trend
 from bot.store import State
 from bot.wiring import Target
-from diagnostics.catalog import Listed
+from diagnostics.catalog import Listed, all_checks
 from diagnostics.facts.ceph import LOCKS
 from diagnostics.scan import Report
 
@@ -52,9 +53,15 @@ async def make(
     """
     found = await run_checks(target, state, checks, namespaces)
     last = await asyncio.to_thread(state.reports.last, name, target.name)
-    report = health(last, found.report, lock_count(found.report))
+    report = health(last, found.report, lock_count(found.report), _partly(checks))
     earlier = await asyncio.to_thread(state.reports.since, target.name, report.taken_at - DAYS)
     return Made(report, found, trend((*earlier, report), report.taken_at))
+
+
+def _partly(checks: Sequence[Listed]) -> frozenset[str]:
+    """The areas of which some checks are not among these."""
+    ids = {each.id for each in checks}
+    return frozenset(each.area for each in all_checks() if each.id not in ids)
 
 
 async def keep(made: Made, state: State, name: str, told: Callable[[Connection], object] = lambda _: None) -> None:
@@ -76,10 +83,17 @@ def lock_count(report: Report) -> LockCount | None:
     for row in told["locks"]:
         verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
     rows = [
-        f"{row.get('ceph', '')}{':' * ('ceph' in row)}{row['pool']}/{row['image']}: {row['verdict']}: {row['why']}"
+        f"{_ceph_of(row)}{row['pool']}/{row['image']}: {row['verdict']}: {row['why']}"
         for row in told["locks"] if row["verdict"] not in _IN_ORDER
     ]  # fmt: skip
+    more = len(rows) - _MOST_ROWS
+    shown = rows if more <= 0 else [*rows[:_MOST_ROWS], f"and {more} more: `unstick locks` lists them"]
     return LockCount(
-        verdicts, sum(pool["images"] for pool in told["pools"]), len(told["pools"]), tuple(rows[:_MOST_ROWS]),
-        tuple(f"{each['pool']}: {each['reason']}" for each in told["problems"]),
+        verdicts, sum(pool["images"] for pool in told["pools"]), len(told["pools"]), tuple(shown),
+        tuple(f"{_ceph_of(each)}{each['pool']}: {each['reason']}" for each in told["problems"]),
     )  # fmt: skip
+
+
+def _ceph_of(row: Mapping[str, Any]) -> str:
+    """Whose pool it is, where there are several Ceph clusters: each may have one of that name."""
+    return f"{row['ceph']}:" if "ceph" in row else ""

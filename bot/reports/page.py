@@ -9,14 +9,17 @@ from bot.reports import Blind, HealthReport, LockCount, Trouble
 from bot.reports.trend import Point
 from diagnostics.model import lasting, quoted
 
+MOST_ROWS = 2_000
+"""Findings of one part that are shown: with more of them a browser is slow, and nobody reads them."""
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .3rem; } h2 { font-size: 1.05rem; margin: 1.8rem 0 .4rem; }
 .quiet { color: var(--quiet); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .3rem .7rem .3rem 0;
-border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } table.numbers :is(th, td):not(:first-child) { text-align: right; }
+border-bottom: 1px solid var(--line); overflow-wrap: break-word; } table.numbers :is(th, td):not(:first-child) { text-align: right; }
 th { font-weight: 600; white-space: nowrap; } img { max-width: 100%; background: #fff; border-radius: 6px; }
+table.troubles td:nth-child(2), li { overflow-wrap: anywhere; } table.troubles td:nth-child(4) { white-space: nowrap; }
 .critical, .warning, .info { white-space: nowrap; }
 .critical { color: #c0392b; font-weight: 600; } .warning { color: #b9770e; font-weight: 600; } .info { color: #2471a3; }
 @media (prefers-color-scheme: dark) { .critical { color: #ff7b6b; } .warning { color: #ffb84d; } .info { color: #7fc4ff; } }
@@ -68,7 +71,8 @@ def _counts(report: HealthReport) -> list[str]:
     heads = ("area", "critical", "warning", "info", "could not look")
     rows = [
         _row(
-            escape(area.area), *(_number(n, kind) for n, kind in (
+            escape(area.area) + ('<br><span class="quiet">only some of its checks were run</span>' if area.partly else ""),
+            *(_number(n, kind) for n, kind in (
                 (area.critical, "critical"), (area.warning, "warning"), (area.info, "info"), (area.blind, "quiet"),
             )),
         ) for area in report.areas
@@ -98,10 +102,20 @@ def _troubles(title: str, troubles: Sequence[Trouble], report: HealthReport) -> 
             + (f'<br><span class="quiet">{escape(trouble.note)}</span>' if trouble.note else ""),
             escape(trouble.cause or ""),
             escape(lasting(report.taken_at - trouble.first_seen)) if trouble.first_seen < report.taken_at else "",
-            f'<span class="quiet">{escape(trouble.check)}</span>',
-        ) for trouble in troubles
+            f'<span class="quiet">{_breakable(trouble.check)}</span>',
+        ) for trouble in troubles[:MOST_ROWS]
     ]  # fmt: skip
-    return [f"<h2>{escape(title)} ({len(troubles)})</h2>", _table(("", "what", "cause", "for", "check"), rows)]
+    more = len(troubles) - len(rows)
+    left = (
+        [f'<p class="quiet">and {more} more: <code>unstick report -o json</code> has all of them</p>'] if more else []
+    )
+    table = _table(("", "what", "cause", "for", "check"), rows, "troubles")
+    return [f"<h2>{escape(title)} ({len(troubles)})</h2>", table, *left]
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken between its words, and nowhere else."""
+    return escape(name).replace("/", "/<wbr>").replace("_", "_<wbr>")
 
 
 def _blind(title: str, blind: Sequence[Blind]) -> list[str]:

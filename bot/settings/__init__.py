@@ -22,6 +22,7 @@ from bot.settings.people import (
     PersonSettings,
     Role,
 )
+from bot.settings.reading import parsed
 from bot.settings.slack import (
     HttpSettings,
     LeaderSettings,
@@ -191,7 +192,7 @@ def load(path: str | None) -> Settings:
             f"The configuration {file} cannot be read ({reason}): correct --config or UNSTICK_CONFIG."
         ) from None
     try:
-        document = yaml.safe_load(text) or {}
+        document = parsed(text) or {}
     except (ValueError, RecursionError) as error:  # a date that is none, or brackets without end
         raise SettingsError(f"{file}: not valid YAML: {str(error) or type(error).__name__}; correct it.") from None
     except yaml.YAMLError as error:
@@ -205,7 +206,24 @@ def load(path: str | None) -> Settings:
         raise SettingsError(f"The configuration {file} is wrong: {_mistakes(error)}.") from None
     if settings.default_cluster and settings.default_cluster not in settings.clusters:
         raise SettingsError(f"{file}: default_cluster names {settings.default_cluster!r}, which is not among clusters.")
+    if stray := _strays(settings):
+        raise SettingsError(f"The configuration {file} is wrong: {'; '.join(stray)}.")
     return settings
+
+
+def _strays(settings: Settings) -> list[str]:
+    """What names something that is not there: it would be overlooked, and somebody would wonder at 3 a.m."""
+    known = ", ".join(sorted(settings.clusters))
+    found = [
+        f"{place}.{name}.clusters: there is no cluster {each!r} among clusters, which has {known}"
+        for place, grants in (("people", settings.people), ("groups", settings.groups))
+        for name, words in grants.items()
+        for each in words.clusters
+        if each not in settings.clusters
+    ]
+    if settings.slack.mode == "http" and settings.http is None:
+        found.append("`slack.mode` is http, and `http` is null: nothing would listen; set `http`")
+    return found
 
 
 def _mistakes(error: ValidationError) -> str:

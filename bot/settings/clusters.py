@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from bot.settings.words import ChannelId, Words
+from bot.settings.words import ChannelId, Namespace, Words
 
 
 class KubernetesSettings(Words):
@@ -51,7 +51,7 @@ class ClusterSettings(Words):
     `slack.channel` tells of them."""
     channels: tuple[ChannelId, ...] = ()
     """Other channels in which it is meant where none is named."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     """The namespaces that are watched; none named: all."""
 
     @model_validator(mode="after")

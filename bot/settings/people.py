@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bot.settings.words import Length, Words
+from bot.settings.words import Length, Namespace, Words
 
 Role = Literal["viewer", "responder", "approver", "admin"]
 
@@ -15,7 +15,7 @@ class GrantSettings(Words):
 
     roles: tuple[Role, ...]
     """viewer looks, responder asks and runs what is low, approver approves, admin sets policy."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     """Where the roles hold; none named: everywhere."""
     clusters: tuple[str, ...] = ()
     """In which clusters the roles hold; none named: in all."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bot.settings.words import ChannelId, Length, Words
+from bot.settings.words import ChannelId, Length, Namespace, Words
 
 
 class SlackSettings(Words):
@@ -86,7 +86,7 @@ class ScheduleSettings(Words):
     """The channel to post it in; without one, the cluster's, then `slack.channel`."""
     cluster: str | None = None
     """The cluster to look at; without one, the default one."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
     """The namespaces to look at; none named: all."""
     areas: tuple[str, ...] = ()
     """The areas of checks to run; neither these nor `checks` named: all."""

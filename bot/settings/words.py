@@ -11,6 +11,7 @@ from runbooks.model import duration
 # https://docs.slack.dev/reference/objects/user-object and conversation-object: ids are upper case, names are not.
 PERSON = re.compile(r"[UW][A-Z0-9]{2,}|cli:\S+")
 _CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,}")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GROUP = re.compile(r"S[A-Z0-9]{2,}")
 
 
@@ -34,10 +35,19 @@ def _group_id(group: str) -> str:
     return group
 
 
+def _namespace(name: str) -> str:
+    if not _NAMESPACE.fullmatch(name):
+        raise ValueError(
+            "no namespace can be called that: write one name, without a pattern, as `kubectl get namespaces` has it"
+        )
+    return name
+
+
 def _length(value: object) -> object:
     return duration(value) if isinstance(value, str) else value
 
 
 ChannelId = Annotated[str, AfterValidator(_channel_id)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
 GroupId = Annotated[str, AfterValidator(_group_id)]
 Length = Annotated[timedelta, BeforeValidator(_length)]

@@ -5,6 +5,7 @@ decide by a lock whether it was taken or given up.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,8 +18,12 @@ from bot.store import State
 from bot.store.jobs import Left
 from bot.store.messages import Said
 
+_log = logging.getLogger("unstick.work")
 MOST = 250
 """How much is written in one transaction: who comes first does not wait for everybody."""
+
+MOST_UNWANTED = 4 * MOST
+"""Of so many it is remembered that they are not wanted any more: mostly the database has none of them."""
 
 
 @dataclass(eq=False)
@@ -53,6 +58,9 @@ class Acceptor:
         self._guard = threading.Lock()
         self._waiting: list[_Asking] = []
         self._writing = False
+        self.unwanted: dict[str, int] = {}
+        """Jobs by name, each with its message (0: none), whose askers were told that nothing is done, though the answer to
+        the write may have been lost: where they are there after all, they are not to be done."""
 
     @property
     def idle(self) -> bool:
@@ -86,6 +94,11 @@ class Acceptor:
         while batch := self._next():
             try:
                 self._write(batch)
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear, and the next be served
+                _log.exception("what was asked for could not be taken, for a reason that nobody foresaw")
+                for asking in batch:
+                    if not asking.answer.done():
+                        asking.answer.set_exception(error)
             finally:
                 self._wake()
 
@@ -97,10 +110,14 @@ class Acceptor:
 
     def _write(self, batch: Sequence[_Asking]) -> None:
         admitted = [asking for asking in batch if not asking.decided.locked() and self._admitted(asking)]
+        kept: dict[_Asking, Left] = {}
         try:
             with self._state.jobs.write() as connection:
                 kept = self._within(connection, admitted)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self.unwanted |= {left.name: asking.message for asking, left in kept.items()}
+            for name in list(self.unwanted)[:-MOST_UNWANTED]:
+                del self.unwanted[name]
             for asking in admitted:
                 self._dismiss(asking.asker)
                 asking.answer.set_exception(error)

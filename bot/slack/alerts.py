@@ -1,6 +1,7 @@
 """Alertmanager's alerts in Slack: a message a group, what was found about its pods in the thread."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 
@@ -55,7 +56,7 @@ async def tell(desk: Desk, job: TellAlerts) -> None:
 async def _look(desk: Desk, group: AlertGroup, subject: Subject) -> None:
     """Look at a pod in the group's thread, unless that was answered there already."""
     state, begun = desk.state, answers.begun(f"Looking at {subject}")
-    key = f"alert/{group.message}/{subject}"[:128]
+    key = f"alert/{group.message}/{hashlib.sha256(str(subject).encode()).hexdigest()[:32]}"
     message = await asyncio.to_thread(lambda: state.messages.add(group.channel, begun, parent=group.message, key=key))
     if (await asyncio.to_thread(state.messages.get, message)).content != begun:
         return

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from bot.diagnose import NoSuchSubject, look_at_subject, run_checks
-from bot.incidents import CLEAN, FLAPPING_CLEAN, Incident, IncidentState, incident_key, same
+from bot.diagnose import Diagnosis, NoSuchSubject, look_at_subject, run_checks
+from bot.incidents import CLEAN, FLAPPING_CLEAN, REOPENS, Incident, IncidentState, incident_key, same
 from bot.settings import SettingsError
 from bot.slack.blocks import answers
 from bot.slack.blocks import incident as blocks
@@ -24,6 +25,7 @@ from bot.slack.looks import keep, note, replaced
 from bot.slack.tell import tell_incident
 from bot.store import State
 from diagnostics.catalog import chosen
+from diagnostics.facts.kubernetes import PODS
 from diagnostics.model import Finding, Status, Subject
 from diagnostics.sources import CouldNotLook
 from diagnostics.sources.ceph.librados import CephConfError
@@ -41,13 +43,33 @@ _OF_ITS_AGE = 10  # an incident is looked at again after a tenth of its age
 GONE = timedelta(minutes=3)
 LONGEST_LOOK = 60.0  # seconds at one incident: what is left is looked at the next time
 LONGEST_SNOOZE = timedelta(days=7)
+# Of each cluster so many incidents wait for a look at most: whoever asks for something waits behind no hundreds of them.
+MOST_DUE = 3
 ANSWERERS = ("responder", "approver", "admin")
 _FAILS = (SettingsError, CouldNotLook, NoSuchConfiguration, CephConfError, RunbookErrors, StoreError)
 
 
+@dataclass
+class _Round:
+    """What one follow-up has read, so that many pods that are gone are one scan, and not one each."""
+
+    scans: dict[str | None, Diagnosis] = field(default_factory=dict)
+    looked: dict[str, bool] = field(
+        default_factory=dict
+    )  # by pod: whether it may wait for the same, and is told nowhere
+
+
 def due(state: State, now: datetime) -> tuple[Incident, ...]:
-    """The open incidents that are to be looked at again, or whose snooze is over. It blocks: call it in a thread."""
-    return tuple(each for each in state.incidents.open() if is_due(each, now))
+    """The open incidents that are to be looked at again, or whose snooze is over. It blocks: call it in a thread.
+
+    Of each cluster they are those that were looked at longest ago, and so few that they hold up nobody; the others are
+    due in the next round.
+    """
+    found: dict[str, list[Incident]] = {}
+    for each in sorted(state.incidents.open(), key=lambda each: each.updated):
+        if is_due(each, now) and len(of_it := found.setdefault(each.cluster, [])) < MOST_DUE:
+            of_it.append(each)
+    return tuple(each for of_it in found.values() for each in of_it)
 
 
 def is_due(incident: Incident, now: datetime) -> bool:
@@ -99,12 +121,13 @@ async def follow_up(desk: Desk, job: FollowUp) -> None:
         if incident.state is not IncidentState.OPEN:
             return
         await _wake(desk, incident)
-        began = time.monotonic()
-        # What it is told by comes first: where that leaves, another one takes its place before it is looked at.
-        for subject in sorted(incident.subjects, key=lambda each: not same(each, incident.subject)):
-            await _look_again(desk, incident, subject)
-            if time.monotonic() - began > LONGEST_LOOK:  # of a cluster that does not answer, nobody else waits for all
-                break
+        await _reach(desk, incident)
+        if not await _forsaken(desk, incident):
+            began, looks = time.monotonic(), _Round()
+            for subject in _in_turn(incident):
+                await _look_again(desk, incident, subject, looks)
+                if time.monotonic() - began > LONGEST_LOOK:  # of a cluster that does not answer, nobody waits for all
+                    break
         await tell_incident(desk, incident)
     except KeyError:
         _log.warning("there is no incident %s to look at", job.incident)
@@ -117,6 +140,52 @@ async def follow_up(desk: Desk, job: FollowUp) -> None:
     await _failed(desk, job.incident)
 
 
+def _in_turn(incident: Incident) -> list[Subject]:
+    """What waits, in the order in which it is looked at; there may be no time for all, so each time others come early.
+
+    What it is told by comes first: where that leaves, another one takes its place before it is looked at.
+    """
+    others = incident.others
+    first = int(incident.updated.timestamp()) % len(others) if others else 0
+    told = [each for each in incident.subjects if same(each, incident.subject)]
+    return [*told, *others[first:], *others[:first]]
+
+
+async def _reach(desk: Desk, incident: Incident) -> None:
+    """Tell of an incident anew where Slack never took its message: the channel was not there, or the bot not in it.
+
+    It goes to the channel that the configuration names by now, once in an hour at most.
+    """
+    words = desk.settings.clusters.get(incident.cluster)
+    channel = (words.channel if words is not None else None) or desk.settings.slack.channel or incident.channel
+
+    def say(connection: Connection, found: Incident) -> int:
+        key = f"incident/{found.id}/{found.channel}/{desk.state.incidents.now():%Y-%m-%dT%H}"
+        return desk.state.messages.add_within(connection, found.channel, blocks.incident(found, None), key=key)
+
+    if await asyncio.to_thread(desk.state.incidents.unheard, incident.id, channel, say):
+        desk.wake()
+
+
+async def _forsaken(desk: Desk, incident: Incident) -> bool:
+    """End an incident of a cluster that was taken out of the configuration: nobody will ever look at it again.
+
+    A day goes by before, so that a slip in the configuration ends nothing.
+    """
+    try:
+        desk.target(incident.cluster)
+    except SettingsError:
+        last = incident.answer.looked or incident.opened
+        gone = incident.cluster not in desk.settings.clusters
+        if not gone or desk.state.incidents.now() - last <= REOPENS:
+            raise
+        note = f"{incident.cluster} is not in the configuration any more, so that it is not looked at"
+        for subject in incident.subjects:
+            await asyncio.to_thread(desk.state.incidents.leave, incident.id, subject, note)
+        return True
+    return False
+
+
 async def _failed(desk: Desk, incident: str) -> None:
     """Count a look that failed as one: it is not tried again at once, and what was well before is not known to be."""
     try:
@@ -127,14 +196,14 @@ async def _failed(desk: Desk, incident: str) -> None:
         return
 
 
-async def _look_again(desk: Desk, incident: Incident, subject: Subject) -> None:
+async def _look_again(desk: Desk, incident: Incident, subject: Subject, looks: _Round) -> None:
     """Look at one of the things that wait: it leaves when it was well in two looks, with some time between them."""
     kept, began = desk.state.incidents, desk.state.incidents.now()
     lasting = FLAPPING_CLEAN if incident.flapping else CLEAN
     try:
         answer = await look_at_subject(desk.target(incident.cluster), desk.state, subject)
     except NoSuchSubject:
-        await _gone(desk, incident, subject, began, lasting)
+        await _gone(desk, incident, subject, looks, began, lasting)
         return
     if answer.status is Status.FOUND:
         await keep(desk, incident.cluster, answer, incident.channel, incident.message)
@@ -144,7 +213,9 @@ async def _look_again(desk: Desk, incident: Incident, subject: Subject) -> None:
         await asyncio.to_thread(kept.not_seen_well, incident.id, subject)
 
 
-async def _gone(desk: Desk, incident: Incident, subject: Subject, began: datetime, lasting: timedelta) -> None:
+async def _gone(
+    desk: Desk, incident: Incident, subject: Subject, looks: _Round, began: datetime, lasting: timedelta
+) -> None:
     """What becomes of a thing that is not there any more: whatever waits in its place belongs to the incident.
 
     It leaves once a run is known to have replaced it, once what waits in its place is in the incident, or where for a
@@ -154,7 +225,7 @@ async def _gone(desk: Desk, incident: Incident, subject: Subject, began: datetim
     if str(subject) in await asyncio.to_thread(replaced, desk, incident):
         await asyncio.to_thread(kept.leave, incident.id, subject, f"{subject} is gone, and was replaced")
         return
-    joined = await _joined_by_successors(desk, incident, subject)
+    joined = await _joined_by_successors(desk, incident, subject, looks)
     if joined:
         await asyncio.to_thread(kept.leave, incident.id, subject, f"{subject} is gone, and others wait in its place")
     elif joined is None:
@@ -164,25 +235,50 @@ async def _gone(desk: Desk, incident: Incident, subject: Subject, began: datetim
         await asyncio.to_thread(kept.seen_well, incident.id, subject, says, began, max(lasting, GONE))
 
 
-async def _joined_by_successors(desk: Desk, incident: Incident, gone: Subject) -> bool | None:
+async def _joined_by_successors(desk: Desk, incident: Incident, gone: Subject, looks: _Round) -> bool | None:
     """Let the pods beside one that is gone join its incident, where they wait for the same root.
 
     True: some are in it. False: nothing there waits for it. None: that could not be told.
     """
     kept, target = desk.state.incidents, desk.target(incident.cluster)
-    namespaces = (gone.namespace,) if gone.namespace else ()
-    found = await run_checks(target, desk.state, chosen(("storage", "ceph", "pods")), namespaces)
+    if gone.namespace not in looks.scans:
+        namespaces = (gone.namespace,) if gone.namespace else ()
+        checks = chosen(("storage", "ceph", "pods"))
+        looks.scans[gone.namespace] = await run_checks(target, desk.state, checks, namespaces)
+    found = looks.scans[gone.namespace]
     waiting = dict.fromkeys(f.subject for f in found.report.findings if _may_be_of(f, incident, gone))
     for each in waiting:
-        answer = await look_at_subject(target, desk.state, each)
-        home = await asyncio.to_thread(kept.home, incident.cluster, answer.finding)
-        if answer.status is Status.FOUND and home is not None and home.id == incident.id:
-            await keep(desk, incident.cluster, answer, incident.channel, incident.message)
+        if str(each) not in looks.looked:
+            looks.looked[str(each)] = await _may_wait(desk, incident, each)
     now = await asyncio.to_thread(kept.get, incident.id)
     if any(same(each, other) for each in waiting for other in now.subjects):
         return True
-    blind = any(each.status is Status.UNKNOWN for each in found.report.outcomes)
-    return None if waiting or blind else False
+    blind = any(each.status is Status.UNKNOWN for each in found.report.outcomes) and _somebody_waits(found, gone)
+    return None if blind or any(looks.looked[str(each)] for each in waiting) else False
+
+
+async def _may_wait(desk: Desk, incident: Incident, successor: Subject) -> bool:
+    """Look at a pod beside one that is gone: it joins the incident if it waits for the same root.
+
+    The answer is whether it may wait for that still, though it did not join: what is told of in another incident does not.
+    """
+    kept = desk.state.incidents
+    try:
+        answer = await look_at_subject(desk.target(incident.cluster), desk.state, successor)
+    except NoSuchSubject:
+        return False
+    if answer.status is not Status.FOUND:
+        return answer.status is Status.UNKNOWN or answer.starting
+    home = await asyncio.to_thread(kept.home, incident.cluster, answer.finding)
+    if home is not None and home.id == incident.id:
+        await keep(desk, incident.cluster, answer, incident.channel, incident.message)
+    return home is None
+
+
+def _somebody_waits(found: Diagnosis, gone: Subject) -> bool:
+    """Whether any pod of a namespace neither runs nor is over: only then it matters that some check could not look."""
+    pods, begun = found.report.snapshot.seen(PODS), ("Running", "Succeeded", "Failed")
+    return pods is None or any(row.namespace == gone.namespace and row.phase not in begun for row in pods.rows)
 
 
 def _may_be_of(finding: Finding, incident: Incident, gone: Subject) -> bool:
@@ -232,10 +328,11 @@ def may_answer(person: Person, incident: Incident) -> tuple[str, ...]:
     """Why a person may neither ack nor snooze an incident; empty where they may."""
     if not any(map(person.may, ANSWERERS)):
         return (f"{person.id} has none of the roles responder, approver and admin{person.rule}",)
-    namespace = incident.subject.namespace
-    if person.namespaces and namespace not in person.namespaces:
+    namespaces = {each.namespace for each in (incident.subject, *incident.subjects)}
+    if person.namespaces and (others := namespaces - person.namespaces):
         own = ", ".join(sorted(person.namespaces))
-        return (f"{person.id} has roles in namespace {own} alone, and this is in {namespace or 'none'}{person.rule}",)
+        where = ", ".join(sorted(each or "none" for each in others))
+        return (f"{person.id} has roles in namespace {own} alone, and this is in {where}{person.rule}",)
     return ()
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.slack.typed import (
     GENERATED,
@@ -15,6 +15,7 @@ from bot.slack.typed import (
     shown,
     split,
     subject_of,
+    without_kubectl,
 )
 from bot.slack.words import COMMAND
 from diagnostics.model import Subject
@@ -25,6 +26,7 @@ _INCIDENT = re.compile(r"(?:in-)?([0-9a-f]{8})")
 _LONGEST = 4000
 # Words of a sentence in an incident's thread: `snooze this for 2h`.
 _FILLERS = ("this", "it", "for")
+_EVERYWHERE = ("-A", "--all-namespaces")
 LEAST_SNOOZE, MOST_SNOOZE = 60, 7 * 86400
 """For how many seconds an incident may be kept quiet."""
 
@@ -164,7 +166,7 @@ def _check(typed: Typed, _: Here) -> Wanted:
 
 def _why(typed: Typed, here: Here) -> Wanted:
     if not typed.words and here.subject is not None:
-        return Why(here.subject, typed.cluster or here.cluster)
+        return Why(here.subject, typed.cluster)
     if not typed.words:
         raise NotUnderstood(f"`{COMMAND} why` takes what is stuck: `{COMMAND} why pod/NAME -n NAMESPACE`.")
     return Why(subject_of(typed.words, typed.namespace), typed.cluster)
@@ -221,13 +223,12 @@ def _incident(command: str, word: str, here: Here) -> str:
         raise NotUnderstood(
             f"`{COMMAND} {command}` takes an incident's id, or is said in its thread: `{COMMAND} incidents` lists them."
         )
-    bare = word.strip("`*_.,;:!?()'\"").lower()
+    bare = word.strip("`*_.,;:!?()'\"#<>").lower()
     known = _INCIDENT.fullmatch(bare)
     return f"in-{known[1]}" if known else bare
 
 
 def _freeze(typed: Typed, _: Here) -> Wanted:
-    _without_namespace("freeze", typed)
     return Freeze(" ".join(typed.words), typed.cluster)
 
 
@@ -270,8 +271,9 @@ _COMMANDS = {
     "history": _Command("history", "what was run lately", _alone("history", lambda typed: History(typed.cluster))),
     "whoami": _Command("whoami", "who you are here, and what you may do", _alone("whoami", lambda _: WhoAmI())),
 }  # fmt: skip
-# Their words may hold anything: a reason, or a parameter's value.
+# Their words may hold anything: a reason, or a parameter's value. A reason has nothing to do with namespaces.
 _FREE = ("freeze", "run")
+_NO_NAMESPACE = ("freeze",)
 
 
 def usages() -> tuple[tuple[str, str], ...]:
@@ -280,7 +282,7 @@ def usages() -> tuple[tuple[str, str], ...]:
 
 
 def parse(text: str, here: Here = Here()) -> Wanted:
-    """Read the text behind `/unstick` or a mention.
+    """Read the text behind `/unstick` or a mention. In an incident's thread its cluster is meant where none is named.
 
     Raises:
         NotUnderstood: it is no command.
@@ -294,8 +296,14 @@ def parse(text: str, here: Here = Here()) -> Wanted:
     command = _COMMANDS.get(name)
     if command is None:
         raise NotUnderstood(f"There is no command `{shown(name)}`; {_instead(name)}")
+    rest = words[1:]
+    if name == "why":
+        rest = list(without_kubectl(rest))
+    elif name == "check":
+        rest = [word for word in rest if word not in _EVERYWHERE]
     try:
-        return command.read(options(words[1:], strict=name not in _FREE), here)
+        typed = options(rest, strict=name not in _FREE, namespace=name not in _NO_NAMESPACE)
+        return command.read(replace(typed, cluster=typed.cluster if typed.cluster is not None else here.cluster), here)
     except (NoSuchSubject, Misread) as error:
         raise NotUnderstood(str(error)) from None
 

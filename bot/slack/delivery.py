@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -185,8 +185,8 @@ class Delivery:
     def _alive(self, for_seconds: float) -> bool:
         return self._pulse is None or self._pulse.alive(for_seconds)
 
-    async def _trying(self, message: Message, file: dict[str, str] | None) -> None:
-        await self._in_store(self.messages.trying, message, file)
+    async def _trying(self, message: Message, file: dict[str, str] | None) -> datetime:
+        return await self._in_store(self.messages.trying, message, file)
 
     async def _deliver(self, message: Message) -> None:
         """Tell Slack, and note what came of it. What it raises leaves the message as it was, to be tried again."""

@@ -4,6 +4,7 @@ No token, ticket or payload is ever part of a sentence here.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Iterator
 
 import aiohttp
@@ -14,8 +15,10 @@ BOT_TOKEN = "SLACK_BOT_TOKEN"  # noqa: S105 - the name of an environment variabl
 APP_TOKEN = "SLACK_APP_TOKEN"  # noqa: S105 - the name of an environment variable
 # Seconds for one call, after which it counts as lost; Slack itself gives up on its own side after about as long.
 CALL_TIMEOUT = 15.0
-# Seconds to wait after a 429 that does not say how long.
+# Seconds to wait after a 429 that does not say how long, or nothing that can be meant.
 UNSAID_RETRY_AFTER = 30.0
+# No channel is silent for longer than this because of one answer: Slack says it again where it means it.
+LONGEST_RETRY_AFTER = 300.0
 
 
 class TokenRefused(Exception):
@@ -147,9 +150,10 @@ def _translated(error: SlackApiError, token: str) -> Exception:
 
 def _retry_after(header: str) -> float:
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
         return UNSAID_RETRY_AFTER
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else UNSAID_RETRY_AFTER
 
 
 def _token_sentence(token: str, code: str, needed: str) -> str:

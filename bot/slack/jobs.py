@@ -204,11 +204,11 @@ AnyJob = (
 )
 
 # However many looks there are and however slow, no approval waits for them; and no approval waits for a run to end.
-# To stop everything waits for nothing.
+# To stop everything waits for nothing, and nobody waits for what nobody asked for.
 _LANES: dict[type[Job], Lane] = {
     RequestApproval: Lane.DECISIONS, RunRunbook: Lane.DECISIONS, Approve: Lane.DECISIONS, Deny: Lane.DECISIONS,
     Ack: Lane.DECISIONS, Snooze: Lane.DECISIONS, SayOfStep: Lane.DECISIONS, Withdraw: Lane.DECISIONS, Thaw: Lane.DECISIONS, Cancel: Lane.STOPS, Freeze: Lane.STOPS,
-    GoOn: Lane.RUNS,
+    GoOn: Lane.RUNS, Notice: Lane.UNASKED, FollowUp: Lane.UNASKED, MakeReport: Lane.UNASKED, TellAlerts: Lane.UNASKED,
 }  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 
+import msgspec
 from sqlalchemy import Connection
 
 from bot.diagnose import NoSuchSubject, look_at_locks, look_at_subject, run_checks
@@ -18,8 +20,11 @@ from diagnostics.catalog import chosen
 from diagnostics.facts import NotSeen
 from diagnostics.facts.ceph import LOCKS
 from diagnostics.model import Status, Subject
+from diagnostics.scan import Report
+from runbooks.approval import Person
 from runbooks.store import State as ExecutionState
 
+_NOT_THEIRS = "not all could be seen; who may look into all namespaces is told what"
 _DELETE = "kubernetes.delete_pod"  # of the pod that waits, so that its owner makes a new one
 
 
@@ -169,11 +174,27 @@ def replaced(desk: Desk, incident: Incident) -> frozenset[str]:
 
 async def look_at_all(desk: Desk, job: LookAtAll) -> None:
     """Run all checks, and say what every one of them came to."""
-    await desk.insist(desk.person(job.asker, desk.cluster(job.cluster)), (job.namespace,), "nothing is looked at")
+    person = desk.person(job.asker, desk.cluster(job.cluster))
+    await desk.insist(person, (job.namespace,), "nothing is looked at")
     target = desk.target(job.cluster)
     found = await run_checks(target, desk.state, chosen(), (job.namespace,) if job.namespace else ())
     desk.metrics.scanned(target.name, found.report, found.seconds)
-    await desk.edit(job.message, answers.check(found, target.name))
+    shown = replace(found, report=_within(found.report, person)) if person.namespaces else found
+    await desk.edit(job.message, answers.check(shown, target.name))
+
+
+def _within(report: Report, person: Person) -> Report:
+    """What somebody who may look into some namespaces sees of a report: what is in none, or in others, is not theirs."""
+    outcomes = []
+    for outcome in report.outcomes:
+        seen = tuple(each for each in outcome.findings if each.subject.namespace in person.namespaces)
+        hidden = len(outcome.findings) - len(seen)
+        why = f"{hidden} outside of your namespaces are not shown{person.rule}" if hidden else None
+        # What could not be seen of Ceph is told by image, and those belong to no namespace.
+        unseen = _NOT_THEIRS if outcome.reason and outcome.check.startswith("ceph/") else outcome.reason
+        reason = "; ".join(each for each in (unseen, why) if each) or None
+        outcomes.append(msgspec.structs.replace(outcome, findings=seen, reason=reason))
+    return replace(report, outcomes=tuple(outcomes))
 
 
 async def locks(desk: Desk, job: LookAtLocks) -> None:

@@ -63,7 +63,7 @@ class Poster:
     """
 
     def __init__(
-        self, client: AsyncWebClient, trying: Callable[[Message, dict[str, str] | None], Awaitable[None]], *,
+        self, client: AsyncWebClient, trying: Callable[[Message, dict[str, str] | None], Awaitable[datetime]], *,
         alive: Callable[[float], bool], pause: Callable[[float], Awaitable[None]],
         now: Callable[[], float] = time.monotonic, called: Callable[[str, str], None] = lambda _method, _outcome: None,
     ) -> None:  # fmt: skip
@@ -76,8 +76,9 @@ class Poster:
         self._called: dict[tuple[str, str], float] = {}
         # Methods that Slack takes no more of until then, and the channel that was told so: it waits by itself.
         self._limited: dict[str, tuple[float, str]] = {}
-        # Messages whose last post Slack did not take, for certain: there is nothing to look for.
-        self._not_taken: set[int] = set()
+        # Messages whose last post Slack did not take, for certain, and when that was begun: there is nothing to look for,
+        # unless another replica has begun one since.
+        self._not_taken: dict[int, datetime] = {}
         self._blind: set[str] = set()
 
     async def show(self, message: Message) -> Shown:
@@ -186,7 +187,7 @@ class Poster:
 
     async def _there_already(self, message: Message, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
         """The message, where an earlier try brought it to Slack whose answer was lost."""
-        if message.tried is None or message.id in self._not_taken:
+        if message.tried is None or self._was_not_taken(message):
             return None
         try:
             async for each in self._since(message.tried - SKEW, message):
@@ -202,6 +203,10 @@ class Poster:
                     message.id, message.channel, rejected.code,
                 )  # fmt: skip
         return None
+
+    def _was_not_taken(self, message: Message) -> bool:
+        """Whether the last post of a message, by any replica, is one of ours that Slack did not take."""
+        return message.tried is not None and self._not_taken.get(message.id) == message.tried
 
     async def _since(self, oldest: datetime, message: Message) -> AsyncIterator[dict[str, Any]]:
         """What was posted since, where the message would be: in its thread, or, where that is gone, in its channel."""
@@ -295,15 +300,17 @@ class _Trying:
         self._poster = poster
         self._message = message
         self._file = file
+        self._at = message.tried or message.written
 
     async def __aenter__(self) -> None:
-        if self._message.tried is None or self._message.ts is not None or self._file is not None:
-            await self._poster._trying(self._message, self._file)
-        self._poster._not_taken.discard(self._message.id)
+        message, noted = self._message, self._poster._was_not_taken(self._message)
+        if not noted or message.ts is not None or self._file is not None:
+            self._at = await self._poster._trying(message, self._file)
+        self._poster._not_taken.pop(message.id, None)
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Rejected | RateLimited | TokenRefused | Mute):
-            self._poster._not_taken.add(self._message.id)
+            self._poster._not_taken[self._message.id] = self._at
 
 
 def _metadata(message: Message) -> dict[str, Any]:

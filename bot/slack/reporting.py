@@ -52,8 +52,10 @@ async def ask(desk: Desk, job: AskReport) -> None:
             key = f"report/asked/{job.message}/{place}"
             desk.state.messages.add_within(connection, job.channel, text, parent=job.message, file=file, key=key)
 
-    await keep(made, desk.state, ASKED, told)
+    # Told first and kept afterwards: where a crash comes in between, the next one finds the same to be news.
     await desk.edit(job.message, report_blocks(made.report, "Asked for"))
+    await keep(made, desk.state, ASKED, told)
+    desk.wake()
 
 
 def _files(made: Made, name: str) -> list[tuple[Content, dict[str, str]]]:

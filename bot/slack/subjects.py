@@ -6,6 +6,7 @@ What is not certain is no subject but a candidate, for a person to correct.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from bot.diagnose import NoSuchSubject, parse_subject
@@ -15,6 +16,7 @@ from diagnostics.model import Subject
 MOST = 3
 """How many subjects of one message are looked at."""
 _LONGEST = 40_000
+_MOST_MARKS = 100  # of one form: each is compared with all others, and no alert names so many
 _MARKUP = str.maketrans({"*": " ", "`": " ", "\u00a0": " ", "“": '"', "”": '"'})
 _LINK = re.compile(r"<[^<>|\s]+\|([^<>|]*)>|<(?:https?://|mailto:)[^<>|\s]+>")
 _NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
@@ -84,22 +86,26 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _texts(each, depth + 1)
 
 
+def _first(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    return islice(pattern.finditer(text), _MOST_MARKS)
+
+
 def _marks(text: str) -> Iterator[_Mark]:
-    for m in _LABELLED.finditer(text):
+    for m in _first(_LABELLED, text):
         label, value = m["label"].lower(), m["value"]
         inside, slash, name = value.partition("/")
         if label.endswith(("namespace", "ns")) and not slash:
             yield _Mark(m.start(), value, None)
         elif "pod" in label:
             yield _Mark(m.start(), inside if slash else None, name if slash else value)
-    for m in _SLASHED.finditer(text):
+    for m in _first(_SLASHED, text):
         yield _Mark(m.start(), m["one"] if m["two"] else None, m["two"] or m["one"])
-    for m in _SPOKEN.finditer(text):
+    for m in _first(_SPOKEN, text):
         yield _Mark(m.start(), m["namespace"], m["name"])
-    for m in _BARE.finditer(text):
+    for m in _first(_BARE, text):
         if GENERATED.fullmatch(m["name"]):
             yield _Mark(m.start(), m["namespace"], m["name"])
-    for m in _OPTION.finditer(text):
+    for m in _first(_OPTION, text):
         yield _Mark(m.start(), m["namespace"], None)
 
 

@@ -17,6 +17,9 @@ from runbooks.format.wording import instead
 _LINK = re.compile(r"<[^<>|\s]+\|([^<>|]*)>|<(?:https?://|mailto:)([^<>|\s]+)>")
 # Keyboards of phones and Macs write these for a plain quote and for two hyphens.
 _TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": "--", "–": "-"})
+# What is pasted from a browser brings spaces that do not part words for the shell's rules, and signs that nobody sees.
+_BLANKS = re.compile(r"[^\S\n]")
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 _OPTIONS = {
     "-n": "namespace", "--n": "namespace", "--ns": "namespace", "--namespace": "namespace", "--cluster": "cluster",
 }  # fmt: skip
@@ -37,6 +40,11 @@ _OTHERS = {
     "services", "svc", "configmap", "configmaps", "cm", "secret", "secrets", "volumeattachment", "volumeattachments",
     "image", "images", "ingress", "ing", "namespace", "namespaces", "ns",
 }  # fmt: skip
+# Of a pasted command: what it is, what it does, what has a value that names nothing, and what has none.
+_KUBECTL = {"kubectl", "k", "oc"}
+_VERBS = {"get", "describe", "logs", "log", "delete"}
+_OF_OUTPUT = {"-o", "--output", "-c", "--container", "--tail"}
+_FLAGS = {"-w", "--watch", "-f", "--follow", "-p", "--previous", "--show-labels"}
 # As controllers name pods: a ReplicaSet's hash and five letters without vowels, or an ordinal.
 GENERATED = re.compile(r"[a-z0-9][a-z0-9.-]*-(?:[a-z0-9]{5,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5}")
 _PART = re.compile(r"(\d{1,6})\s*(minutes?|mins?|hours?|hrs?|days?|weeks?|[smhdw])?")
@@ -60,14 +68,34 @@ def split(text: str) -> list[str]:
     """The words that were meant: Slack's links and escapes undone, and no quote left open by an apostrophe."""
     plain = _LINK.sub(lambda link: link[1] or link[2] or "", text)
     plain = html.unescape(plain).translate(_TYPOGRAPHY).replace("`", " ")
+    plain = _UNSEEN.sub("", _BLANKS.sub(" ", plain))
     try:
         return shlex.split(plain)
     except ValueError:  # an apostrophe, where no quote was meant
         return plain.split()
 
 
-def options(words: Sequence[str], *, strict: bool = True) -> Typed:
+def without_kubectl(words: Sequence[str]) -> Sequence[str]:
+    """The words of a pasted `kubectl describe pod x -n y` that name something. Which context it meant is not guessed at."""
+    if not words or words[0].lower() not in _KUBECTL:
+        return words
+    kept: list[str] = []
+    rest = list(words[1:])
+    if rest and rest[0].lower() in _VERBS:
+        del rest[0]
+    while rest:
+        word = rest.pop(0)
+        if word in _OF_OUTPUT:
+            del rest[:1]
+        elif word.partition("=")[0] not in _OF_OUTPUT and word not in _FLAGS:
+            kept.append(word)
+    return kept
+
+
+def options(words: Sequence[str], *, strict: bool = True, namespace: bool = True) -> Typed:
     """Take the options out. `strict`: what looks like an option must be one; a reason or a parameter may hold anything.
+
+    Without `namespace`, -n is a word like any other.
 
     Raises:
         Misread: an option has no value, or there is none of that name.
@@ -82,7 +110,7 @@ def options(words: Sequence[str], *, strict: bool = True) -> Typed:
         name, equals, value = word.partition("=")
         if strict and _ATTACHED.fullmatch(word) and not equals:
             name, equals, value = "-n", "=", word[2:]
-        if name not in _OPTIONS:
+        if name not in _OPTIONS or (not namespace and _OPTIONS[name] == "namespace"):
             if strict and re.match(r"--?[A-Za-z]", word):
                 raise Misread(
                     f"There is no option `{shown(name)}`; {instead(name, ('-n', '--namespace', '--cluster'))}"
@@ -109,7 +137,7 @@ def namespace_of(word: str | None) -> str | None:
     if bare.lower() in ("ns/", "namespace/"):
         bare = ""
     known = _NAMESPACE_IS.fullmatch(bare)
-    bare = known[1] if known else bare
+    bare = (known[1] if known else bare).lower()  # as all names in Kubernetes are; phones begin with a capital
     return check_namespace(bare[:-1] if len(bare) > 1 and bare.endswith("/") else bare)
 
 
@@ -126,7 +154,7 @@ def subject_of(words: Sequence[str], namespace: str | None) -> Subject:
     places = {each for each in (namespace_of(namespace), namespace_of(named), namespace_of(inside)) if each}
     if len(places) > 1:
         raise Misread(f"That names two namespaces, {' and '.join(sorted(places))}: name one.")
-    return parse_subject(parts, next(iter(places), None))
+    return parse_subject(tuple(part.lower() for part in parts), next(iter(places), None))
 
 
 def _line(words: list[str]) -> tuple[str | None, list[str]] | None:
@@ -198,5 +226,5 @@ def shown(word: str) -> str:
 
 __all__ = [
     "GENERATED", "Misread", "NoSuchSubject", "Typed", "namespace_of", "options", "seconds_of", "shown", "split",
-    "subject_of",
+    "subject_of", "without_kubectl",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from bot.settings import SettingsError
 from bot.slack import alerts, attention, interventions, looks, remedies, reporting
 from bot.slack.acceptor import Acceptor
 from bot.slack.blocks import answers
+from bot.slack.clusters import cluster_of
 from bot.slack.desk import Desk
 from bot.slack.jobs import (
     Ack,
@@ -43,6 +44,7 @@ from bot.slack.jobs import (
     lane_of,
 )
 from bot.slack.tell import tell_request
+from bot.slack.unknown import Unknown
 from bot.store.jobs import Left
 from bot.store.messages import Content, Said
 from bot.store.replicas import Pulse
@@ -76,7 +78,9 @@ class Worker:
     `pulse` tells which replica this is (None: the only one).
     """
 
-    def __init__(self, desk: Desk, loop: WorkLoop, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self, desk: Desk, loop: WorkLoop, pulse: Pulse | None = None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.desk = desk
         self.loop = loop
         self.stopping = asyncio.Event()
@@ -85,6 +89,7 @@ class Worker:
             desk.state, self.pulse.id, self._submit_or_wait, desk.wake, admit=self._admit, dismiss=self._dismiss
         )
         self._without_place: dict[int, Left] = {}
+        self.unknown = Unknown(desk.state, self.pulse.id, self.acceptor.unwanted, self._take_on, monotonic)
         # Of whom how much waits or is under way here; jobs that nobody asked for are nobody's.
         self._askers: Counter[str] = Counter()
         self._guard = threading.Lock()
@@ -144,15 +149,17 @@ class Worker:
         Raises:
             StoreError: the state database cannot be used.
         """
-        jobs = self.desk.state.jobs
-        for left in jobs.take_over(AnyJob, self.pulse.id, of_the_dead=of_the_dead):
-            job = _resumed(left.job)
-            if lane_of(job) is Lane.DECISIONS and jobs.now() - left.asked >= PLAN_LASTS:
-                job = Forgotten(job.asker, job.channel, f"{left.asked:%Y-%m-%d %H:%M:%S} UTC")
-            if job.asker:
-                with self._guard:
-                    self._askers[job.asker] += 1
-            self._submit_or_wait(replace(left, job=job))
+        for left in self.desk.state.jobs.take_over(AnyJob, self.pulse.id, of_the_dead=of_the_dead):
+            self._take_on(left)
+
+    def _take_on(self, left: Left) -> None:
+        job = _resumed(left.job)
+        if lane_of(job) is Lane.DECISIONS and self.desk.state.jobs.now() - left.asked >= PLAN_LASTS:
+            job = Forgotten(job.asker, job.channel, f"{left.asked:%Y-%m-%d %H:%M:%S} UTC")
+        if job.asker:
+            with self._guard:
+                self._askers[job.asker] += 1
+        self._submit_or_wait(replace(left, job=job))
 
     async def keep(self) -> None:
         """Let messages of requests say how these stand, also where something else than a click changed that.
@@ -184,6 +191,8 @@ class Worker:
         Whoever asked for what expired is told once, by whichever bot closes the request, also after a restart.
         """
         state = self.desk.state
+        if not self.stopping.is_set():
+            await asyncio.to_thread(self.unknown.find)
         await asyncio.to_thread(lambda: state.runbooks.expire(state.runbooks.now()))
         for request in await asyncio.to_thread(state.requests.open):
             await self._tell(request.execution)
@@ -203,15 +212,23 @@ class Worker:
 
     def _submit_or_wait(self, left: Left) -> None:
         """Have something done that was accepted already: it is not turned away, but waits for a place."""
+        self.unknown.known.add(left.number)
         try:
-            self.loop.submit(lane_of(left.job), lambda: self._do(left))
+            self.loop.submit(lane_of(left.job), lambda: self._do(left), lambda: cluster_of(self.desk, left.job))
         except Busy:
             self._without_place[left.number] = left
+        except RuntimeError:  # the loop has ended: it is in the store, for another replica or the next start
+            self._over(left)
+
+    def _over(self, left: Left) -> None:
+        """This replica has nothing more to do with a job."""
+        self.unknown.known.discard(left.number)
+        self._dismiss(left.job)
 
     async def _do(self, left: Left) -> None:
         number, job = left.number, left.job
         if self.stopping.is_set() or not await self._is_ours(number):
-            self._dismiss(job)
+            self._over(left)
             return  # as it stands in the store it is done by another replica, or after the restart
         following: GoOn | None = None
         said: Content | None = None
@@ -231,7 +248,8 @@ class Worker:
             what = f"This is a mistake in Unstick itself ({type(error).__name__}): its log has the details; please report it."
             said = answers.failure(f"{_which(job)}{what}")
         try:
-            if said is not None:
+            # Where another replica has the job by now, its answer stands: why we failed is nobody's news.
+            if said is not None and await self._is_ours(number):
                 # Of this job it is said once, should another replica do it anew.
                 await self._say(job, said, left.name)
             if following is None:
@@ -244,7 +262,7 @@ class Worker:
             self._without_place[number] = replace(left, job=_resumed(following or job))
             return
         if following is None:
-            self._dismiss(job)
+            self._over(left)
         else:
             self._submit_or_wait(replace(left, job=following))
 

@@ -25,7 +25,7 @@ class Counted:
 
     @property
     def behind_for(self) -> float:
-        """For how many seconds the oldest message that Slack is behind with has been wanted."""
+        """For how many seconds Slack has been behind, with the message that has waited longest: an edit of an old one is new."""
         return 0.0 if self.oldest_behind is None else max(0.0, (self.at - self.oldest_behind).total_seconds())
 
 
@@ -39,11 +39,12 @@ class Counts(Database):
             StoreError: the database cannot be read.
         """
         behind = and_(messages.c.wanted_version > messages.c.shown_version, messages.c.failed.is_(None))
+        since = func.coalesce(messages.c.behind_since, messages.c.written)
         is_open = incidents.c.state == IncidentState.OPEN
         of_cluster = select(incidents.c.cluster, func.count()).where(is_open).group_by(incidents.c.cluster)
         with self.read() as connection:
             count, oldest = connection.execute(
-                select(func.count(), func.min(messages.c.written)).select_from(messages).where(behind)
+                select(func.count(), func.min(since)).select_from(messages).where(behind)
             ).one()
             waiting = executions.c.state == ExecutionState.WAITING
             return Counted(

@@ -129,6 +129,24 @@ class Incidents(Database):
         with self.write() as connection:
             connection.execute(update(incidents).where(incidents.c.id == incident).values(evidence=message))
 
+    def unheard(self, incident: str, channel: str, say: Saying) -> bool:
+        """Tell of an open incident anew, in `channel`, where Slack never showed its message. False where it did, or will."""
+        with self.write() as connection:
+            row = row_of(connection, incident)
+            if row is None or row.state != IncidentState.OPEN:
+                return False
+            told = connection.execute(
+                select(messages.c.failed, messages.c.ts).where(messages.c.id == row.message)
+            ).one_or_none()
+            if told is None or told.failed is None or told.ts is not None:
+                return False
+            number = say(connection, msgspec.structs.replace(incident_in(connection, incident), channel=channel))
+            if number == row.message:
+                return False
+            values = {"channel": channel, "message": number, "evidence": None}
+            connection.execute(update(incidents).where(incidents.c.id == incident).values(**values))
+        return True
+
     def leave(self, incident: str, subject: Subject, note: str, who: str = UNSTICK) -> Incident:
         """Take a thing that waits no more out of an incident. With the last one the incident is over, as `note` says.
 
@@ -254,6 +272,8 @@ class Incidents(Database):
                 "state": IncidentState.OPEN, "root_key": key, "note": "", "resolved": None, "acked_by": None, "acked": None,
                 "returns": row.returns + 1,
             }  # fmt: skip
+            if row.snoozed_until is not None and from_stored(row.snoozed_until) <= now:
+                values |= {"snoozed_by": None, "snoozed_until": None}  # it ended meanwhile: its return is news enough
             happened(connection, made, now, who, What.BACK, f"{ordinal(row.returns + 2)} time: {finding.summary}")
         else:
             if all(same(each, finding.subject) for each in waiting) and row.root_key != key:

@@ -130,6 +130,19 @@ class Jobs(Database):
             free = or_(free, (jobs.c.owner != owner) & jobs.c.owner.not_in(alive))
         return free & jobs.c.id.not_in(self._unreadable)
 
+    def numbers(self, owner: str) -> frozenset[int]:
+        """The jobs that are a replica's, and can be read."""
+        with self.read() as connection:
+            own = select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.id.not_in(self._unreadable))
+            return frozenset(connection.execute(own).scalars())
+
+    def some(self, numbers: Iterable[int], kind: Any) -> tuple[Left, ...]:
+        """These jobs, as far as they are still to be done and can be read: the oldest first."""
+        with self.read() as connection:
+            these = select(jobs).where(jobs.c.id.in_(sorted(numbers)[:_IDS])).order_by(jobs.c.id)
+            rows = connection.execute(these).all()
+        return self._read(rows, kind)
+
     def left(self, kind: Any) -> tuple[Left, ...]:
         """The jobs that are not done, the oldest first, as structures of this kind.
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from bot.store.replicas import bury, living, moment
 from bot.store.tables import channel_owners, messages, replicas
-from runbooks.database import Database, columns, stored
+from runbooks.database import Database, columns, from_stored, stored
 
 _BEHIND = and_(messages.c.wanted_version > messages.c.shown_version, messages.c.failed.is_(None))
 
@@ -116,10 +116,11 @@ class Messages(Database):
             above = select(messages.c.parent, messages.c.thread).where(messages.c.id == parent)
             if (row := connection.execute(above).one_or_none()) is not None:
                 parent, thread = row.parent or parent, thread or row.thread
+        now = stored(self.now())
         return {
             "channel": said.channel, "parent": parent, "thread": thread, "only_to": said.only_to,
             "content": msgspec.to_builtins(said.content),
-            "wanted_version": 1, "shown_version": 0, "written": stored(self.now()),
+            "wanted_version": 1, "shown_version": 0, "written": now, "behind_since": now,
         }  # fmt: skip
 
     def edit(self, message: int, content: Content, version: int | None = None) -> bool:
@@ -135,7 +136,8 @@ class Messages(Database):
                 return False
             wanted = {"wanted_version": messages.c.wanted_version + 1}
             if msgspec.convert(held.content, Content) != content:
-                values = {"content": msgspec.to_builtins(content), "failed": None, **wanted}
+                since = case((_BEHIND, messages.c.behind_since), else_=stored(self.now()))
+                values = {"content": msgspec.to_builtins(content), "failed": None, "behind_since": since, **wanted}
                 connection.execute(update(messages).where(row).values(values))
             elif version is not None:
                 # The words stay, but whoever read an older state than this must not put its own in their place.
@@ -197,11 +199,16 @@ class Messages(Database):
             row = connection.execute(_with_parent().where(wanted).order_by(messages.c.id).limit(1)).one_or_none()
         return None if row is None else _message(row)
 
-    def trying(self, message: Message, file: dict[str, str] | None = None) -> None:
-        """A post of a message is begun, anew if it has been there before. `file`: what Slack calls its file."""
-        values = {"tried": stored(self.now()), "ts": None, **({} if file is None else {"file": file})}
+    def trying(self, message: Message, file: dict[str, str] | None = None) -> datetime:
+        """A post of a message is begun, anew if it has been there before. `file`: what Slack calls its file.
+
+        The answer is what is noted as `tried`: whoever finds another moment there knows that somebody else tried since.
+        """
+        at = stored(self.now())
+        values = {"tried": at, "ts": None, **({} if file is None else {"file": file})}
         with self.write() as connection:
             connection.execute(update(messages).where(messages.c.id == message.id).values(values))
+        return from_stored(at)
 
     def delivered(self, message: Message, ts: str | None, version: int | None = None) -> None:
         """Slack shows a message in the version that was looked at, or in an older one; a later one is still to come."""

@@ -118,14 +118,15 @@ class Replicas(Database):
 class Pulse:
     """This process as a replica. `now` is a clock in seconds that nobody sets.
 
-    `alone`: it is the only one and always alive, so that nobody has to be told.
+    `alone`: it is the only one and always alive, so that nobody has to be told. On a server nobody is: a roll-out has two
+    for a while, and nothing like a file's lock (`only_one`) keeps a second one away, whatever the configuration says.
     """
 
     def __init__(
         self, kept: Replicas, *, alone: bool, replica: str | None = None, now: Callable[[], float] = time.monotonic
     ) -> None:
         self.id = replica or f"{socket.gethostname()[:48]}-{secrets.token_hex(4)}"
-        self.alone = alone
+        self.alone = alone and kept.engine.dialect.name == "sqlite"
         self._kept = kept
         self._now = now
         self._until = float("-inf")
@@ -154,7 +155,9 @@ class Pulse:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
-        self._until = float("-inf")
+        missed, self._until = not self.alive(0), float("-inf")
+        if missed:
+            return  # the database is away or slow: others have it all by themselves, and the end must not wait
         try:
             self._kept.leave(self.id)
         except StoreError as error:

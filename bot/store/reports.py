@@ -10,11 +10,12 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.reports import HealthReport
+from bot.reports.trend import Counts
 from bot.store.tables import reports, slots
 from runbooks.database import Database, StoreError, stored
 
 MOST_REPORTS = 400
-"""How many reports of a schedule are kept."""
+"""How many reports of a schedule are kept, of each cluster."""
 SLOTS_KEPT = timedelta(days=30)
 _INSERT: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -54,20 +55,25 @@ class Reports(Database):
         except msgspec.ValidationError:
             return None
 
-    def since(self, cluster: str, begin: datetime) -> tuple[HealthReport, ...]:
-        """The reports about a cluster since a time, of every schedule, the oldest first; as far as they can be read.
+    def since(self, cluster: str, begin: datetime) -> tuple[Counts, ...]:
+        """What the reports about a cluster since a time counted, of every schedule, the oldest first.
+
+        One that another version wrote in other words is left out. No more than the counts is read: findings are many.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        about = reports.c.report["cluster"].as_string() == cluster
-        wanted = select(reports.c.report).where(reports.c.taken_at >= stored(begin), about)
+        kept = reports.c.report
+        names = ("taken_at", "areas", "namespaces")
+        wanted = select(*(kept[name].label(name) for name in names)).where(
+            reports.c.taken_at >= stored(begin), kept["cluster"].as_string() == cluster
+        )
         with self.read() as connection:
-            rows = connection.execute(wanted.order_by(reports.c.taken_at)).scalars().all()
+            rows = connection.execute(wanted.order_by(reports.c.taken_at)).all()
         found = []
         for row in rows:
             with suppress(msgspec.ValidationError):
-                found.append(msgspec.convert(row, HealthReport))
+                found.append(msgspec.convert(dict(zip(names, row, strict=True)), Counts))
         return tuple(found)
 
     def keep(self, schedule: str, report: HealthReport, told: Callable[[Connection], object] = lambda _: None) -> None:
@@ -84,7 +90,7 @@ class Reports(Database):
             connection.execute(
                 reports.insert().values(schedule=schedule, taken_at=taken_at, report=msgspec.to_builtins(report))
             )
-            _prune(connection, schedule)
+            _prune(connection, schedule, report.cluster)
             told(connection)
 
 
@@ -96,11 +102,11 @@ def _claiming(dialect: str, row: dict[str, str]) -> Any:
     return insert(slots).values(row).on_conflict_do_nothing().returning(slots.c.schedule)
 
 
-def _prune(connection: Connection, schedule: str) -> None:
-    """Leave the newest reports of a schedule."""
+def _prune(connection: Connection, schedule: str, cluster: str) -> None:
+    """Leave the newest reports of a schedule about a cluster: one that is looked at often takes nothing from others."""
+    own = (reports.c.schedule == schedule, reports.c.report["cluster"].as_string() == cluster)
     oldest = connection.execute(
-        select(reports.c.taken_at).where(reports.c.schedule == schedule)
-        .order_by(reports.c.taken_at.desc()).offset(MOST_REPORTS - 1).limit(1)
-    ).scalar()  # fmt: skip
+        select(reports.c.taken_at).where(*own).order_by(reports.c.taken_at.desc()).offset(MOST_REPORTS - 1).limit(1)
+    ).scalar()
     if oldest is not None:
-        connection.execute(delete(reports).where(reports.c.schedule == schedule, reports.c.taken_at < oldest))
+        connection.execute(delete(reports).where(*own, reports.c.taken_at < oldest))

@@ -60,7 +60,8 @@ incident_subjects = Table(
 
 # What people are to see. A row is behind Slack while `wanted_version` is above `shown_version`. One of a `key` is said
 # once, whoever says it. `thread` is Slack's name of somebody else's message, whose thread it is in. `tried` is when a post
-# was begun of which it is not known whether Slack has it.
+# was begun of which it is not known whether Slack has it. `behind_since` is when Slack fell behind with it last (null in rows
+# of before there were several replicas: then it is when it was written).
 messages = Table(
     "messages", metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
@@ -77,6 +78,7 @@ messages = Table(
     Column("thread", String(32)),
     Column("tried", String(32)),
     Column("file", JSON),
+    Column("behind_since", String(32)),
 )  # fmt: skip
 
 # A plan that somebody was shown, so that a click on it means that plan and no other.

@@ -10,18 +10,23 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from bot import answers
-from bot.reports import AreaCount, Blind, HealthReport, LockCount, Trouble
+from bot.cli import report_text
+from bot.reports import AreaCount, Blind, HealthReport, LockCount, Trouble, making
 from bot.reports.chart import chart
-from bot.reports.making import ASKED, keep, make
+from bot.reports.making import ASKED, keep, lock_count, make
 from bot.reports.page import page
 from bot.reports.trend import DAYS, Point, trend
 from bot.sandbox.world import Sandbox
 from bot.slack.blocks.report import report as report_blocks
 from bot.store import State, open_state
 from diagnostics.catalog import chosen
-from diagnostics.model import Severity, Subject
+from diagnostics.facts import NotSeen, Snapshot
+from diagnostics.facts.ceph import LOCKS, Address, Image, LockedImage, Locker, Locks, PoolProblem, PoolScan
+from diagnostics.model import Scope, Severity, Subject
+from diagnostics.scan import Report
 
 T0 = datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -51,7 +56,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.loads += [value for name in ("src", "href") if (value := named.get(name))]
-        if tag not in ("meta", "br", "img"):
+        if tag not in ("meta", "br", "img", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -75,6 +80,16 @@ def test_the_trend_is_of_seven_days_the_oldest_first_and_of_whole_looks_only() -
         report(taken_at=T0 - timedelta(days=2)),
     ]
     assert trend(reports, T0) == (Point(T0 - DAYS, {"ceph": 1}, 0), Point(T0, {"storage": 2}, 1))
+
+
+def test_a_schedule_of_some_checks_does_not_make_the_line_of_their_area_jump() -> None:
+    whole, some = AreaCount("ceph", critical=5), AreaCount("ceph", critical=1, partly=True)
+    hours = [timedelta(hours=n) for n in range(4, 0, -1)]
+    reports = [
+        report(taken_at=T0 - hour, areas=(some,) if n % 2 else (whole, AreaCount("nodes")))
+        for n, hour in enumerate(hours)
+    ]
+    assert [point.found for point in trend(reports, T0)] == [{"ceph": 5, "nodes": 0}] * 2
 
 
 def test_the_picture_is_one_whatever_there_is_to_draw() -> None:
@@ -124,6 +139,18 @@ def test_what_a_cluster_says_is_no_markup_of_the_page() -> None:
     shown = Page(page(what, (), evil, PNG))
     assert shown.loads == []
     assert evil in "".join(shown.shown)
+
+
+def test_a_page_of_a_great_many_findings_stays_one_that_a_browser_shows_and_says_what_it_leaves_out() -> None:
+    many = tuple(trouble(f"p-{n}") for n in range(10_000))
+    text = page(report(new=many[:3], still=many), (), "x", PNG)
+    assert len(text) < 1_500_000
+    shown = "".join(Page(text).shown)
+    assert "10003 findings" in shown, "the counts are of all"
+    assert "Still there (10000)" in shown
+    assert "and 8000 more: unstick report -o json has all of them" in shown
+    assert "New (3)" in shown
+    assert shown.count("more: ") == 1
 
 
 def test_nothing_is_called_well_that_was_not_seen() -> None:
@@ -190,6 +217,38 @@ def _findings(found: Any) -> list[Any]:
     return [outcome for outcome in found.report.outcomes for _ in outcome.findings]
 
 
+async def test_a_report_of_some_checks_says_of_which_areas_it_ran_only_some(
+    sandbox: Sandbox, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = chosen(("nodes",), ("ceph/locks_stale",))
+    made = await make(sandbox.target, state, "some", checks)
+    assert {area.area: area.partly for area in made.report.areas} == {"ceph": True, "nodes": False}
+    assert [set(point.found) for point in made.trend] == [{"nodes"}]
+    assert made.page("x").count("only some of its checks were run") == 1
+    report_text.report(Console(width=200), made.report)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "only some of its checks were run" in line]
+    assert said.startswith("  ceph ")
+
+
 async def test_a_look_without_ceph_has_no_inventory_of_locks(sandbox: Sandbox, state: State) -> None:
     made = await make(replace(sandbox.target, connect_ceph=None), state, ASKED, chosen())
     assert made.report.locks is None
+
+
+def test_of_several_cephs_each_pool_is_told_with_whose_it_is_and_what_is_cut_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(making, "_MOST_ROWS", 2)
+    blank = Snapshot("prod", T0, Scope("prod"))
+    locker = Locker("client.7", "auto 1", Address("10.0.0.9", 0, 7))
+    found = [Image("f1", "rbd", "", f"image-{n}", 2, f"rbd_header.{n}") for n in range(5)]
+    images = tuple(LockedImage(each, True, "", (locker,), None) for each in found)
+    near = blank.with_fact(
+        LOCKS, Locks("f1", images, (PoolScan("rbd", "", 9, 5),), (PoolProblem("scratch", "no answer"),))
+    )
+    away = blank.with_fact(LOCKS, NotSeen("Ceph away: no monitor answered"))
+    counted = lock_count(Report(T0, (), {}, (), near, {"near": near, "away": away}))
+    assert counted is not None
+    assert counted.unread == ("near:scratch: no answer", "away:*: Ceph away: no monitor answered")
+    assert counted.worth_a_look[0].startswith("near:rbd/image-0: ")
+    assert counted.worth_a_look[-1] == "and 3 more: `unstick locks` lists them"

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -179,6 +180,15 @@ def test_the_same_thing_under_another_cause_is_neither_new_nor_resolved() -> Non
     assert parts(made) == {"changed": ["a"]}
     assert made.changed[0].first_seen == T0
     assert made.changed[0].note == "its cause read rbd-image-locked before"
+
+
+def test_thousands_of_findings_that_all_changed_are_compared_in_a_moment() -> None:
+    looks, many = Looks(), range(6_000)
+    looks.look(found(*(finding(f"old-{n}") for n in many)))
+    began = time.process_time()
+    made = looks.look(found(*(finding(f"new-{n}") for n in many)))
+    assert time.process_time() - began < 3, "each against each other one would be 36 million comparisons"
+    assert (len(made.new), len(made.resolved)) == (6_000, 6_000)
 
 
 def test_a_second_finding_about_a_thing_whose_first_is_still_there_is_new() -> None:

@@ -134,6 +134,30 @@ def test_the_only_cluster_is_chosen_and_of_several_the_default(home: Path) -> No
         ("people: {'cli:': {roles: [viewer]}}", "people: 'cli:' is no id", "`cli:` and a login"),
         ("people: {U024BE7LH: {roles: [viewer], also: [bob]}}", "people: 'bob' is no id", "Copy member ID"),
         ("people: {C024BE7LR: {roles: [viewer]}}", "people: 'C024BE7LR' is no id", "Copy member ID"),
+        (
+            "people: {U024BE7LH: {roles: [approver], clusters: [eats]}}",
+            "people.U024BE7LH.clusters: ",
+            "which has default",
+        ),
+        (
+            "groups: {S0614TZR7: {roles: [viewer], clusters: [eats]}}",
+            "groups.S0614TZR7.clusters: ",
+            "which has default",
+        ),
+        (
+            "people: {U024BE7LH: {roles: [viewer], namespaces: ['team-*']}}",
+            "people.U024BE7LH.namespaces.0: ",
+            "a pattern",
+        ),
+        ("clusters: {a: {namespaces: [Search]}}", "clusters.a.namespaces.0: ", "kubectl get namespaces"),
+        ("schedules: {m: {every: 1h, namespaces: ['']}}", "schedules.m.namespaces.0: ", "kubectl get namespaces"),
+        ("slack: {mode: http}\nhttp: null", "`slack.mode` is http", "set `http`"),
+        ("people: {}\nlimits: []\npeople: {}", "unstick.yaml:3:1: ", "'people' stands there twice"),
+        (
+            "people: {U0BOB: {roles: [viewer]}, U0BOB: {roles: [admin]}}",
+            "unstick.yaml:1:36: ",
+            "'U0BOB' stands there twice",
+        ),
     ],
 )
 def test_what_can_never_work_is_refused_with_its_place_and_the_next_move(
@@ -305,6 +329,30 @@ def test_a_file_that_does_not_name_people_any_more_changes_nothing(
     mount(mounted, text)
     assert roles(now) == ("approver",)
     assert "does not say people any more" in caplog.text
+
+
+def test_who_is_unknown_may_not_look_by_a_line_that_is_lost(mounted: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mount(mounted, f"unknown_people: nobody\n{APPROVER}")
+    now = rereading(mounted)
+    mount(mounted, APPROVER)
+    assert now().unknown_people == "nobody"
+    assert "does not say unknown_people any more" in caplog.text
+    mount(mounted, f"unknown_people: viewer\n{APPROVER}")
+    assert now().unknown_people == "viewer"
+
+
+def test_what_is_merged_by_an_alias_may_be_said_otherwise(home: Path) -> None:
+    Path("unstick.yaml").write_text(
+        "people:\n  U0ALICE: &team {roles: [responder], namespaces: [search]}\n"
+        "  U0BOB: &more {<<: *team, roles: [approver]}\n  U0DORA: {<<: *more, roles: [admin]}\n"
+    )
+    people = settings.load(None).people
+    assert [people[name].roles for name in ("U0ALICE", "U0BOB", "U0DORA")] == [
+        ("responder",),
+        ("approver",),
+        ("admin",),
+    ]
+    assert people["U0DORA"].namespaces == ("search",)
 
 
 @pytest.mark.parametrize("text", ["people: {U0BOB: 2026-99-99}", "[" * 3000])

@@ -4,10 +4,13 @@ import asyncio
 import gc
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from bot import work as module
 from bot.work import Busy, Lane, WorkLoop
 
 PATIENCE = 5.0
@@ -179,3 +182,72 @@ def test_an_end_before_the_beginning_and_a_second_end_are_nothing() -> None:
     loop.start()
     loop.stop(0.0)
     loop.stop(0.0)
+
+
+def test_calls_that_block_keep_no_other_from_a_thread(loop: WorkLoop) -> None:
+    """Those of a database that is away, or of one cluster's Ceph: an approval needs a thread, too."""
+    away, begun, done = threading.Event(), threading.Semaphore(0), Once()
+
+    def hang() -> None:
+        begun.release()
+        away.wait(PATIENCE)
+
+    async def hangs() -> None:
+        await asyncio.gather(*(asyncio.to_thread(hang) for _ in range(10)))
+
+    async def decides() -> None:
+        await asyncio.to_thread(done.done.set)
+
+    try:
+        for lane in (Lane.LOOKS, Lane.RUNS):
+            loop.submit(lane, hangs)
+            loop.submit(lane, hangs)
+        assert all(begun.acquire(timeout=PATIENCE / 2) for _ in range(40)), "one waits for another"
+        loop.submit(Lane.DECISIONS, decides)
+        assert done.done.wait(PATIENCE / 2)
+    finally:
+        away.set()
+
+
+def test_work_that_does_not_end_when_it_is_told_to_keeps_nobody_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LATE", 0.05)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    async def stubborn() -> None:
+        begun.set()
+        while not goes_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    async def stands_still() -> None:
+        begun.set()
+        goes_on.wait(PATIENCE)
+
+    for work in (stubborn, stands_still):
+        loop, begun, goes_on = WorkLoop(), threading.Event(), threading.Event()
+        loop.start()
+        loop.submit(Lane.RUNS, work)
+        assert begun.wait(PATIENCE)
+        began = time.monotonic()
+        loop.stop(0.05)
+        assert time.monotonic() - began < PATIENCE / 2
+        goes_on.set()
+    assert "stands still" in caplog.text
+
+
+def test_work_on_one_cluster_does_not_wait_for_that_on_another(loop: WorkLoop) -> None:
+    async def away() -> str:
+        return "away"
+
+    async def there() -> str:
+        return "there"
+
+    held, other = Holding(), Once()
+    for _ in range(2):
+        loop.submit(Lane.LOOKS, held, away)
+    assert held.has_begun(2)
+    loop.submit(Lane.LOOKS, other, there)
+    assert other.is_done()
+    held.let_go()

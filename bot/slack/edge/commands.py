@@ -199,7 +199,8 @@ async def _answered(edge: Edge, wanted: commands.Wanted, incident: str, asker: A
     try:
         await asyncio.to_thread(edge.desk.state.incidents.get, incident)
     except KeyError:
-        known = [each.id for each in await asyncio.to_thread(edge.desk.state.incidents.open)]
+        shown, _ = await asyncio.to_thread(open_incidents, edge, asker.user, None)
+        known = [each.incident.id for each in shown]
         near = get_close_matches(incident, known, n=1)
         more = f"did you mean `{near[0]}`?" if near else "`/unstick incidents` lists those that are open."
         raise NotTaken(f"There is no incident {incident[:40]!r}: {more}") from None

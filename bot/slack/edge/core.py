@@ -7,8 +7,10 @@ asked to type a node's name who could not approve anyway, and nothing is taken f
 import asyncio
 import logging
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from slack_bolt import BoltResponse
@@ -41,6 +43,10 @@ PATIENCE = 2.0
 DIALOG = 1.5
 # The same for the first answer to who is in which group.
 GROUPS = 0.5
+# The least of PATIENCE that is left for what came by HTTP: some is gone for seeing that it is not played again.
+LEAST_PATIENCE = 0.7
+ARRIVED: ContextVar[float | None] = ContextVar("arrived", default=None)
+"""When, by time.monotonic(), a request came whose taking began before the edge had it."""
 # Seconds for which what hints are made of may be older than the store.
 HINTS_KEEP = 5.0
 # Of so many events it is known that they were taken: Slack sends one again where it missed the acknowledgement.
@@ -101,7 +107,7 @@ class Edge:
             NotTaken: it is not, and why.
         """
         try:
-            return await asyncio.wait_for(self._knowing_people(asking), PATIENCE)
+            return await asyncio.wait_for(self._knowing_people(asking), _patience())
         except Refusal as refusal:
             raise NotTaken(refusal) from None
         except (Busy, StoreError, NoSuchSubject, NotUnderstood, SettingsError) as error:
@@ -192,6 +198,12 @@ class Edge:
         return known
 
 
+def _patience() -> float:
+    """Seconds that are left for accepting what was asked for."""
+    arrived = ARRIVED.get()
+    return PATIENCE if arrived is None else max(LEAST_PATIENCE, PATIENCE - (time.monotonic() - arrived))
+
+
 async def _same_workspace(
     body: Body,
     context: AsyncBoltContext,
@@ -214,5 +226,7 @@ def _teams(body: Body) -> set[str]:
         # https://docs.slack.dev/apis/slack-connect: in a shared channel these are of whoever wrote.
         own = (event.get(name) for name in ("user_team", "source_team", "team"))
         return {str(each) for each in (*own, body.get("team_id")) if each}
+    team = body.get("team")  # where Slack does not say of which workspace somebody is
     theirs = (user.get("team_id") if isinstance(user, dict) else None) or body.get("team_id")
+    theirs = theirs or (team.get("id") if isinstance(team, dict) else None)
     return {str(theirs)} if theirs else set()

@@ -51,7 +51,7 @@ def made(edge: Edge, user: str) -> dict[str, Any]:
     """Somebody's home as the store has it. It blocks."""
     desk = edge.desk
     shown, hidden = open_incidents(edge, user, None)
-    clusters = desk.settings.clusters
+    clusters = [name for name in desk.settings.clusters if desk.person(user, name).roles]
     frozen = [each for name in clusters if (each := desk.state.runbooks.frozen(name)) is not None]
     return blocks.home(
         blocks.Home(

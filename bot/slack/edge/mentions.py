@@ -25,10 +25,13 @@ async def mention(edge: Edge, ack: AsyncAck, body: Body) -> None:  # noqa: ARG00
     thread = str(event.get("thread_ts") or ts)
     place = Place(channel, thread=thread)
     try:
-        place, wanted, answer = await edge.accepted(_asked(edge, body, user, place))
+        taken = await edge.accepted(_asked(edge, body, user, place))
     except NotTaken as error:
         await edge.tell(place, user, error.content)
         return
+    if taken is None:
+        return
+    place, wanted, answer = taken
     if isinstance(answer, Content):
         private = user if is_private(wanted) else None
         await edge.desk.say(channel, answer, parent=place.parent, thread=place.thread, only_to=private)
@@ -36,9 +39,15 @@ async def mention(edge: Edge, ack: AsyncAck, body: Body) -> None:  # noqa: ARG00
         await edge.tell(place, user, answers.failure(meant.strip()))
 
 
-async def _asked(edge: Edge, body: Body, user: str, place: Place) -> tuple[Place, Wanted, Answer]:
-    """Read a mention with what is known of its thread, and take it."""
+async def _asked(edge: Edge, body: Body, user: str, place: Place) -> tuple[Place, Wanted, Answer] | None:
+    """Read a mention with what is known of its thread, and take it; None where it was taken before.
+
+    Slack sends an event again for some minutes where it missed the acknowledgement, and then perhaps to another replica.
+    """
     event = body["event"]
+    key = f"mention/{place.channel}/{event['ts']}"
+    if not await asyncio.to_thread(edge.desk.state.signatures.take, key[:80]):
+        return None
     thread = place.thread or ""
     places = edge.desk.state.places
     parent = await asyncio.to_thread(places.message_at, place.channel, thread)
@@ -47,7 +56,6 @@ async def _asked(edge: Edge, body: Body, user: str, place: Place) -> tuple[Place
     if parent is not None:  # our own thread: what comes in it keeps its order with the message that it begins with
         place = Place(place.channel, parent=parent)
     wanted = parse(_after_mention(str(event.get("text") or ""), body), _here(incident))
-    key = f"mention/{place.channel}/{event['ts']}"
     return place, wanted, await take(edge, wanted, Asker(user, place, key=key))
 
 

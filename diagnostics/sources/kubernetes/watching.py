@@ -200,11 +200,13 @@ class Stream(Generic[T]):
             CouldNotLook: the credentials are refused: a new connection may have better ones.
         """
         while True:
-            self._heard_anything = False
+            self._heard_anything, began = False, self._now()
             try:
                 await self._once(api)
             except _Expired:
                 self.revision = ""
+                # Whoever expires again and again, whatever is heard in between, is not to be listed in a tight loop.
+                self._heard_anything &= self._now() - began >= timedelta(seconds=LONGEST_WAIT)
             except CouldNotLook as error:
                 self.problem = error.reason
             except KubernetesError as error:

@@ -140,6 +140,33 @@ def test_nobody_who_may_approve_is_worth_a_warning(world: World) -> None:
     assert "warning: nobody has the role approver" in ran.out
 
 
+def test_a_group_that_may_approve_is_told_and_needs_no_warning(world: World) -> None:
+    del world.settings["people"]["cli:bob"]
+    world.settings["groups"] = {"S0614TZR7": {"roles": ["approver"], "clusters": ["sandbox"], "namespaces": ["search"]}}
+    world.configure()
+    told = world.run("config", "check", "-o", "json").json
+    assert told["warnings"] == []
+    assert told["groups"] == [
+        {"id": "S0614TZR7", "roles": ["approver"], "namespaces": ["search"], "clusters": ["sandbox"]}
+    ]
+    assert "group S0614TZR7: approver in search of cluster sandbox" in world.run("config", "check").out
+
+
+def test_what_is_hardly_meant_is_worth_a_warning(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-hush")
+    monkeypatch.setenv("ALERTMANAGER_TOKEN", "hush")
+    world.settings |= {"critical_quorum": 2, "http": None}
+    world.configure()
+    quorum, watch, alerts = world.run("config", "check", "-o", "json").json["warnings"]
+    assert "needs 2 approvers" in quorum
+    assert "cluster sandbox is not watched, as it has no channel" in watch
+    assert "nothing would listen for alerts" in alerts
+    world.settings["slack"] = {"channel": "C024BE7LR"}
+    world.settings["watch"] = {"enabled": False}
+    world.configure()
+    assert [each for each in world.run("config", "check", "-o", "json").json["warnings"] if "watched" in each] == []
+
+
 def test_a_schedule_of_a_cluster_that_does_not_exist_is_refused(world: World) -> None:
     world.settings["schedules"] = {"morning": {"cron": "0 8 * * *", "channel": "C024BE7LR", "cluster": "sandbx"}}
     world.configure()

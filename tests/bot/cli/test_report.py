@@ -1,8 +1,14 @@
 """`unstick report`: words, JSON, a page, a picture, and the exit codes of every look."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
+from bot.cli import report_text
+from bot.reports import HealthReport
 from tests.bot.cli.world import Run, World
 
 
@@ -40,3 +46,19 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_looked_at(worl
 def test_nothing_configured_is_not_well(unstick: Run) -> None:
     ran = unstick("report")
     assert "nothing is stuck" not in ran.out
+    assert "Nothing was looked at: set KUBECONFIG" in ran.err
+
+
+def test_the_locks_that_are_worth_a_look_are_named(world: World) -> None:
+    told = world.run("report").out
+    assert "locks: 1 live, 2 suspect (3 images in 1 pool)" in told
+    assert "  mioss/index-api-image: suspect: " in told
+
+
+def test_what_could_not_be_judged_is_counted_though_it_is_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime(2026, 3, 3, 8, 0, tzinfo=UTC)
+    what = HealthReport("prod", at, at, (), (), (), (), (), (), (), 3, {}, forgotten=7)
+    report_text.report(Console(width=200), what)
+    said = capsys.readouterr().out
+    assert "and 7 more that could not be judged" in said
+    assert "nothing is stuck" not in said

@@ -1,8 +1,11 @@
 """Alertmanager's webhook: only with the token, only what is understood, and nothing answered well that is not kept."""
 
+import asyncio
 import copy
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -146,3 +149,88 @@ async def test_a_group_of_thousands_is_bounded_and_counted_and_what_fires_comes_
     (told,) = desk.told
     assert (len(told.alerts), told.truncated) == (200, 800)
     assert all(alert.firing for alert in told.alerts)
+
+
+async def test_whatever_stands_in_the_header_of_the_token_is_refused_and_breaks_nothing() -> None:
+    desk = Desk()
+    async with listening(desk) as url:
+        for given in (b"Bearer \xff\xfe", b"Bearer \xc3\xa9", b"\x80"):
+            assert await raw(url, b"{}", given) == 401
+    assert desk.told == []
+
+
+async def raw(url: str, body: bytes, authorization: bytes, *more: bytes) -> int:
+    """The status for a request whose headers no client library would write."""
+    host, _, port = url.split("/")[2].partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        lines = [
+            b"POST /alertmanager HTTP/1.1", b"Host: x", b"Connection: close", b"Authorization: " + authorization,
+            b"Content-Length: %d" % len(body), *more, b"", body,
+        ]  # fmt: skip
+        writer.write(b"\r\n".join(lines))
+        return int((await asyncio.wait_for(reader.readline(), 5)).split()[1])
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"startsAt": "2026-11-20T03:00:00"},  # no zone: of what moment it is nobody knows
+        {"startsAt": "0001-01-01T00:00:00+02:00"},
+        {"startsAt": "9999-12-31T23:59:59-02:00"},
+    ],
+)
+async def test_a_time_that_is_none_is_refused(wrong: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    async with listening(desk) as url:
+        status, _ = await post(url, {**GROUP, "alerts": [{**ALERT, **wrong}, ALERT]})
+    assert (status, desk.told) == (400, [])
+    assert "alerts were not taken" in caplog.text, "Alertmanager never sends it again, so somebody must read of it here"
+
+
+async def test_a_time_is_kept_in_utc() -> None:
+    desk = Desk()
+    async with listening(desk) as url:
+        status, _ = await post(url, {**GROUP, "alerts": [{**ALERT, "startsAt": "2026-11-20T03:00:00.123456789+02:00"}]})
+    assert status == 200
+    assert desk.told[0].alerts[0].since == datetime(2026, 11, 20, 1, 0, 0, 123457, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("body", "more"),
+    [
+        (b'{"version": "4", "x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}", ()),
+        (b"no gzip", (b"Content-Encoding: gzip",)),
+        (b"\xff\xfe", ()),
+        (json.dumps({**GROUP, "alerts": []}).encode(), ()),
+        (json.dumps({**GROUP, "truncatedAlerts": -1}).encode(), ()),
+    ],
+    ids=["nested", "gzip", "no text", "no alerts", "less than none"],
+)
+async def test_a_body_that_is_none_is_refused_and_breaks_nothing(body: bytes, more: tuple[bytes, ...]) -> None:
+    desk = Desk()
+    async with listening(desk) as url:
+        assert await raw(url, body, f"Bearer {TOKEN}".encode(), *more) == 400
+    assert desk.told == []
+
+
+async def test_alerts_of_a_cluster_that_is_none_of_several_are_not_looked_for_in_another() -> None:
+    desk, stray = Desk(), {**GROUP, "commonLabels": {"cluster": "attic"}}
+    async with listening(desk) as url:
+        status, said = await post(url, stray)
+        assert status == 400
+        assert "'attic'" in said
+        assert "?cluster=NAME" in said
+        assert (await post(f"{url}?cluster=prod", stray))[0] == 200
+    mixed = [{**ALERT, "labels": {**ALERT["labels"], "cluster": each}} for each in ("prod", "attic", "dev", "prod")]
+    async with listening(desk) as url:
+        assert (await post(url, {**GROUP, "commonLabels": {}, "alerts": mixed}))[0] == 200
+    assert [(told.cluster, len(told.alerts)) for told in desk.told[1:]] == [("prod", 2), ("dev", 1)]
+    assert desk.told[1].key != desk.told[2].key
+    del desk.told[1:]
+    only = Settings(clusters={"one": ClusterSettings(channel="C0ONE")})
+    async with listening(desk, settings=only) as url:
+        assert (await post(url, stray))[0] == 200, "of a single one it can be no other"
+    assert [told.cluster for told in desk.told] == ["prod", "one"]

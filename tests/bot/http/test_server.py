@@ -3,12 +3,13 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+import bot.http.server as server_module
 from bot.http.health import OK, Health, Part, Pulse
 from bot.http.server import LARGEST, CannotListen, HttpServer
 from bot.settings import HttpSettings
@@ -122,3 +123,37 @@ async def test_an_address_that_is_taken_is_told_in_a_sentence() -> None:
         port = int(url.rpartition(":")[2])
         with pytest.raises(CannotListen, match=f"Cannot listen on 127.0.0.1:{port} .*set http.host and http.port"):
             await HttpServer(HttpSettings(port=port), {}).start()
+
+
+async def test_who_sends_its_headers_bit_by_bit_is_not_listened_to_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "KEEPALIVE", 0.2)
+    async with serving() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nX-More: ")
+        async with asyncio.timeout(5):
+            with suppress(ConnectionError):
+                assert await reader.read(10) == b""
+        assert reader.at_eof()
+        writer.close()
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_no_mistake_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nabc")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert await get(f"{url}/nothing") == (404, "404: Not Found")
+    assert "failed" not in caplog.text
+
+
+async def test_head_is_answered_like_get_and_another_method_is_refused() -> None:
+    async with serving(healthz=Health({}, {}).healthz) as url, aiohttp.ClientSession() as session:
+        async with session.head(f"{url}/healthz") as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+        for method in ("OPTIONS", "PUT", "DELETE", "TRACE"):
+            async with session.request(method, f"{url}/healthz") as answer:
+                assert answer.status == 405
+        async with session.head(f"{url}/echo") as answer:
+            assert answer.status == 405

@@ -42,7 +42,13 @@ def transport() -> str:
 
 
 @pytest.fixture
-async def office(sandbox: Sandbox, workspace: Workspace, tmp_path: Path, transport: str) -> AsyncIterator[Office]:
+def by_http(transport: str) -> bool:
+    """Whether Slack reaches the bot by signed requests, for a test that has it serve by itself."""
+    return transport == "http"
+
+
+@pytest.fixture
+async def office(sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool) -> AsyncIterator[Office]:
     """The bot, serving."""
-    async with serving(sandbox, workspace, tmp_path, by_http=transport == "http") as made:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http) as made:
         yield made

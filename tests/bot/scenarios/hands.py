@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
 
+from bot.sandbox.slack import Person, Reply
 from bot.wiring import Target
 from diagnostics.model import Subject
 from diagnostics.sources import Source
@@ -18,8 +20,14 @@ from tests.bot.scenarios.office import PATIENCE
 
 # For `pytestmark`: every test of a module over Socket Mode, and over signed HTTP.
 over_both = pytest.mark.parametrize("transport", ["socket", "http"])
+_again = count()
 # What a run does to the cluster, in this order.
 ACTS = ["patch Node node1", "osd blocklist add", "break_lock index-api-image.rbd", "delete Pod"]
+
+
+async def again(person: Person, what: Reply) -> Reply:
+    """Send the same click or window once more, as another request: to the letter the same is refused by HTTP anyway."""
+    return await person.replay({**what.payload, "again": next(_again)})
 
 
 async def until(holds: Callable[[], bool]) -> None:

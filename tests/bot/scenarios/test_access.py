@@ -147,3 +147,16 @@ async def test_direct_messages_only_diagnose_and_only_where_a_setting_says_so(
             assert "says slack.direct_messages" in [m.visible for m in office.alice.messages(direct)][-1]
         untouched(office)
         assert told(office, office.alice) == [], "nothing of it is told elsewhere"
+
+
+async def test_who_may_look_into_one_namespace_is_shown_nothing_of_others(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    dora = workspace.person("dora")
+    people = {dora.id: PersonSettings(roles=("viewer",), namespaces=("search",))}
+    async with serving(sandbox, workspace, tmp_path, people=people) as office:
+        await dora.types(office.channel, "/unstick check search")
+        told = (await dora.sees(office.channel, "outside of your namespaces are not shown", 20)).visible
+    assert "search/index-api" in told
+    assert "node1 is not Ready" not in told
+    assert "ledger" not in told

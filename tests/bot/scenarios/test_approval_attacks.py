@@ -29,8 +29,11 @@ from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK, Click, click_of, value_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState
+from tests.bot.scenarios.hands import again, over_both
 from tests.bot.scenarios.office import PATIENCE, Office, serving
 from tests.bot.scenarios.proofs import IMAGE, can_be_shown, office_id, on_record, quiet, refused, told, untouched
+
+pytestmark = over_both
 
 OWN = """\
 id: nodes/look_after
@@ -81,7 +84,7 @@ class Team:
 
 @pytest.fixture
 async def team(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Team]:
     names = ("alice", "bob", "carol", "dave", "erin", "alias")
     alice, bob, carol, dave, erin, alias = (workspace.person(name) for name in names)
@@ -97,7 +100,7 @@ async def team(
     changes = {"people": people, "runbooks": (str(folder),)}
     now = [Settings(**changes)]
     monkeypatch.setattr(office_module, "Server", partial(Server, people=lambda: now[-1]))
-    async with serving(sandbox, workspace, tmp_path, **changes) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, **changes) as office:
         yield Team(office, folder, now, dave, erin, alias)
 
 
@@ -146,7 +149,7 @@ async def a_click_is_replayed_after_it_ended(team: Team, request: Message) -> An
     await quiet(office)
     first = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
     await quiet(office)
-    await office.bob.replay(first)
+    await again(office.bob, first)
     return office.bob, office.execution().id, ("is denied: there is nothing to approve",)
 
 
@@ -357,7 +360,7 @@ async def test_two_approvers_at_once_and_each_of_them_twice_start_one_run(team: 
     request = await office.requested()
     both = [(person, await team.window(person, request)) for person in (office.bob, team.erin)]
     sent = await asyncio.gather(*(person.submits(modal, {CONFIRM_BLOCK: "node1"}) for person, modal in both))
-    await asyncio.gather(*(person.replay(reply) for (person, _), reply in zip(both, sent, strict=True)))
+    await asyncio.gather(*(again(person, reply) for (person, _), reply in zip(both, sent, strict=True)))
     await office.alice.sees(office.channel, "Resolved", PATIENCE)
     await quiet(office)
     events = [event for event, _ in office.events()]
@@ -372,14 +375,14 @@ async def test_two_approvers_at_once_and_each_of_them_twice_start_one_run(team: 
 
 
 async def test_one_approver_twice_is_no_quorum(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:  # fmt: skip
-    async with serving(sandbox, workspace, tmp_path, critical_quorum=2) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, critical_quorum=2) as office:
         request = await office.requested()
         await office.bob.clicks(request, "Approve")
         modal = await office.bob.sees_modal("What dies")
         first = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
-        await asyncio.gather(*(office.bob.replay(first) for _ in range(3)))
+        await asyncio.gather(*(again(office.bob, first) for _ in range(3)))
         await quiet(office)
         assert office.execution().state is ExecutionState.WAITING
         assert [event for event, _ in office.events()].count("approved") == 1

@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from bot.sandbox.kubernetes.incident import NAMESPACE, STUCK_POD
 from bot.sandbox.kubernetes.resources import PODS
 from bot.sandbox.slack import Message, Workspace
 from bot.sandbox.world import Sandbox
-from bot.settings import ClusterSettings
+from bot.settings import ClusterSettings, SettingsError
 from bot.slack import attention
 from bot.slack.jobs import Ack, AnyJob, FollowUp, Notice, Snooze
+from bot.wiring import Target
 from diagnostics.model import Subject
 from diagnostics.sources import CouldNotLook
 from runbooks.database import StoreError
@@ -303,6 +305,100 @@ async def test_a_pod_that_is_gone_leaves_when_for_a_while_nothing_waits_in_its_p
         await attended(office)
     assert only(office).state is IncidentState.RESOLVED
     assert "is gone, and nothing in its namespace waits for the same" in only(office).note
+
+
+async def test_a_check_that_can_never_look_keeps_no_incident_of_a_pod_that_is_gone(office: Office) -> None:
+    alone = Replica(office, 7).subject
+    set_pod(office, running(pod_of(office)))
+    for pod in office.sandbox.api.registry.store.all(PODS):
+        if pod["metadata"]["namespace"] == NAMESPACE and pod["metadata"]["name"] != alone.name:
+            set_pod(office, running({**pod, "status": {"containerStatuses": [], **pod["status"]}}))
+    await done(office, noticed(alone))
+    forbid(office, "daemonsets", "nodes")
+    office.sandbox.api.registry.delete(PODS, NAMESPACE, alone.name, {"gracePeriodSeconds": 0})
+    for _ in range(9):
+        await attended(office)
+    assert only(office).state is IncidentState.RESOLVED, "nobody there waits for anything"
+
+
+async def test_many_pods_that_are_gone_are_one_scan_and_what_waits_there_is_looked_at_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods = [each.subject for each in replicas(office, 12)]
+    await done(office, *(noticed(each) for each in pods))
+    for each in pods:
+        office.sandbox.api.registry.delete(PODS, NAMESPACE, each.name, {"gracePeriodSeconds": 0})
+    real, scans = attention.run_checks, list[object]()
+
+    async def counted(*args: Any) -> Any:
+        scans.append(args)
+        return await real(*args)
+
+    monkeypatch.setattr(attention, "run_checks", counted)
+    await attended(office)
+    assert len(scans) == 1
+    assert [each.name for each in only(office).subjects] == [STUCK_POD], "it waits for the same, and in their place"
+
+
+async def test_where_there_is_no_time_for_all_that_wait_each_has_its_turn(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods = [each.subject for each in replicas(office, 12)]
+    await done(office, *(noticed(each) for each in pods))
+    real, looked, clock = attention.look_at_subject, list[str](), SimpleNamespace(seconds=0.0)
+    clock.monotonic = lambda: clock.seconds
+
+    async def slow(target: Target, state: Any, subject: Subject) -> Any:
+        clock.seconds += 25
+        looked.append(subject.name)
+        return await real(target, state, subject)
+
+    monkeypatch.setattr(attention, "look_at_subject", slow)
+    monkeypatch.setattr(attention, "time", clock)
+    for _ in range(12):
+        await office.sandbox.sleep(2)
+        await done(office, FollowUp("", "", only(office).id))
+    assert len(looked) == 12 * 3, "a look at one of them costs 25 s, and it has 60"
+    assert set(looked) == {each.name for each in pods}
+
+
+async def test_what_was_told_into_a_channel_that_is_not_there_is_told_when_there_is_one(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    private = workspace.channel("private", bot=False)
+    wrong = {"sandbox": ClusterSettings(channel=private)}
+    async with serving(sandbox, workspace, tmp_path, clusters=wrong) as office:
+        await done(office, noticed())
+        assert shown_to_all(office, private) == []
+        for _ in range(3):
+            await attended(office)
+        assert len(office.state.incidents.open()) == 1
+    assert await workspace.changes.until(lambda: workspace.connections == 0 or None, 20)
+    async with serving(sandbox, workspace, tmp_path, clusters=HERE) as office:
+        for _ in range(3):
+            await attended(office)
+        assert message(office).visible.startswith(f"🔴 Critical: Pod {NAMESPACE}/{STUCK_POD}")
+        assert only(office).channel == office.channel
+
+
+async def test_an_incident_of_a_cluster_that_was_taken_out_of_the_configuration_ends_after_a_day(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+) -> None:
+    async with serving(sandbox, workspace, tmp_path, clusters=HERE) as office:
+        await done(office, noticed())
+    assert await workspace.changes.until(lambda: workspace.connections == 0 or None, 20)
+
+    def none(name: str | None) -> Target:
+        raise SettingsError(f"There is no cluster {name!r} in the configuration: it has other.")
+
+    other = {"other": ClusterSettings()}
+    async with serving(sandbox, workspace, tmp_path, clusters=other, target=none) as office:
+        await attended(office)
+        assert only(office).state is IncidentState.OPEN, "it may be a slip"
+        sandbox.clock.forward(24 * 3600)
+        await attended(office)
+        assert only(office).state is IncidentState.RESOLVED
+        assert only(office).note == "sandbox is not in the configuration any more, so that it is not looked at"
 
 
 async def test_only_who_may_respond_takes_it_on_and_all_see_who_did(office: Office) -> None:

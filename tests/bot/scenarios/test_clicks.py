@@ -17,8 +17,11 @@ from bot.settings import PersonSettings
 from bot.slack.manifest import CALLS
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK
 from runbooks.store import State as ExecutionState
+from tests.bot.scenarios.hands import over_both
 from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import can_be_shown, on_record, quiet, refused, shown_to_all, told, untouched
+
+pytestmark = over_both
 
 
 @pytest.fixture(autouse=True)
@@ -241,12 +244,12 @@ async def test_two_people_who_ask_at_the_same_moment_get_one_incident(office: Of
 
 
 async def test_after_a_restart_it_is_the_same_incident_in_the_same_message(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
-    async with serving(sandbox, workspace, tmp_path) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http) as office:
         incident = await asked(office)
     await sandbox.sleep(35)
-    async with serving(sandbox, workspace, tmp_path) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http) as office:
         await office.carol.types(office.channel, WHY)
         await quiet(office)
         assert "stale; no watcher" in now(office, incident).visible
@@ -323,12 +326,12 @@ async def test_a_look_that_fails_leaves_the_incidents_message_as_it_was(office: 
 
 
 async def test_a_critical_plan_with_a_quorum_of_two_waits_for_a_second_person(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     dave = workspace.person("dave")
     ids = {"alice": ("responder",), "bob": ("approver",), "dave": ("approver",)}
     people = {workspace.person(name).id: PersonSettings(roles=roles) for name, roles in ids.items()}  # type: ignore[arg-type]
-    async with serving(sandbox, workspace, tmp_path, people=people, critical_quorum=2) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, people=people, critical_quorum=2) as office:
         request = await office.requested()
         await office.approved(request)
         await quiet(office)

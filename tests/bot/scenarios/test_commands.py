@@ -13,7 +13,7 @@ from bot.settings import ClusterSettings
 from bot.slack.commands import usages
 from bot.wiring import Target
 from runbooks.store import State as ExecutionState
-from tests.bot.scenarios.hands import Gate
+from tests.bot.scenarios.hands import Gate, over_both
 from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import (
     IMAGE,
@@ -27,6 +27,8 @@ from tests.bot.scenarios.proofs import (
     told,
     untouched,
 )
+
+pytestmark = over_both
 
 HEALTHY = "/unstick why pod/reports-0 -n media"
 CORDON = """
@@ -114,7 +116,7 @@ async def test_every_look_is_answered_in_a_message_of_its_own(office: Office) ->
 
 
 async def test_the_answer_takes_the_place_of_the_word_that_it_is_being_looked_at(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     gate, target = Gate(), sandbox.target
 
@@ -123,7 +125,7 @@ async def test_the_answer_takes_the_place_of_the_word_that_it_is_being_looked_at
         return target.connect_ceph() if target.connect_ceph else None
 
     slow = replace(target, connect_ceph=connect)  # type: ignore[arg-type]
-    async with serving(sandbox, workspace, tmp_path, target=lambda _: slow) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, target=lambda _: slow) as office:
         reply = await office.alice.types(office.channel, HEALTHY)
         assert reply.seconds is not None
         assert reply.seconds < 1, "an acknowledgement waits for no Ceph"
@@ -175,7 +177,7 @@ async def test_a_typo_gets_a_hint_and_what_is_pasted_is_understood(office: Offic
 
 
 async def test_with_several_clusters_and_no_default_the_asker_is_told_to_choose(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     clusters = {name: ClusterSettings() for name in ("east", "west")}
     made: dict[str, Target] = {name: replace(sandbox.target, name=name) for name in clusters}
@@ -183,7 +185,7 @@ async def test_with_several_clusters_and_no_default_the_asker_is_told_to_choose(
     def target(name: str | None) -> Target:
         return made[office.settings.cluster(name)[0]]
 
-    async with serving(sandbox, workspace, tmp_path, target=target, clusters=clusters) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, target=target, clusters=clusters) as office:
         for line in ("/unstick check", WHY, "/unstick locks", "/unstick run ceph/stale_rbd_lock image=p/i locker=c/x"):
             said = (await office.alice.types(office.channel, line)).text
             assert "several clusters (east, west)" in said
@@ -247,11 +249,11 @@ async def test_a_critical_runbook_is_asked_for_at_once_and_gone_on_with_by_its_i
 
 
 async def test_a_plan_of_low_risk_is_shown_first_and_needs_nobody_but_its_requester(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "cordon.yaml").write_text(CORDON)
-    async with serving(sandbox, workspace, tmp_path, runbooks=(str(tmp_path / "books"),)) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, runbooks=(str(tmp_path / "books"),)) as office:
         listed = await office.alice.types(office.channel, "/unstick runbooks")
         assert "team/cordon@1.0.0" in listed.text
         await asked(office, f"/unstick run team/cordon node=node1 image={IMAGE}")

@@ -101,6 +101,7 @@ async def test_nobody_reads_there_of_what_they_may_not_look_into(
     ) as office:
         await office.requested()
         await office.alice.types(office.channel, "/unstick report")
+        await office.alice.types(office.channel, "/unstick freeze the vault is open")
         await quiet(office)
         for person in (dave, erin):
             await person.opens_home()
@@ -110,6 +111,12 @@ async def test_nobody_reads_there_of_what_they_may_not_look_into(
             assert "Waits for your approval: 0" in home.visible
             assert "No report was made yet" in home.visible
         assert "nothing: people and groups" in (await erin.sees_home()).visible
+        assert "the vault is open" in (await dave.sees_home()).visible
+        assert "the vault is open" not in (await erin.sees_home()).visible
+        (incident,) = office.state.incidents.open()
+        for person, told in ((dave, False), (office.alice, True)):  # no id is guessed out of a typo either
+            reply = await person.types(office.channel, f"/unstick ack {incident.id[:-1]}")
+            assert (incident.id in reply.text) is told, reply.text
 
 
 async def test_another_tab_is_not_drawn_and_a_home_that_slack_does_not_take_breaks_nothing(office: Office) -> None:

@@ -19,9 +19,11 @@ from bot.slack import worker
 from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK
 from bot.store import open_state
 from runbooks.execution import Said, State
-from tests.bot.scenarios.hands import Gate, Hand, until
+from tests.bot.scenarios.hands import Gate, Hand, again, over_both, until
 from tests.bot.scenarios.office import PATIENCE, Office, serving
 from tests.bot.scenarios.proofs import can_be_shown, on_record, quiet, refused, shown_to_all, told
+
+pytestmark = over_both
 
 OWN = """\
 id: nodes/{name}
@@ -82,8 +84,10 @@ def words(workspace: Workspace, folder: Path, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def office(sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path) -> AsyncIterator[Office]:
-    async with serving(sandbox, workspace, tmp_path, **words(workspace, folder)) as made:
+async def office(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path
+) -> AsyncIterator[Office]:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder)) as made:
         yield made
 
 
@@ -125,7 +129,7 @@ async def test_a_step_by_hand_waits_for_done_and_an_old_button_counts_for_no_oth
     first = await office.bob.clicks(waits, "Done")
     await quiet(office)
     assert office.execution().asking == "wire"
-    await office.bob.replay(first)
+    await again(office.bob, first)
     await quiet(office)
     assert "since this button was drawn" in refused(office, office.bob)
     assert office.execution().asking == "wire"
@@ -143,7 +147,7 @@ async def test_a_step_by_hand_waits_for_done_and_an_old_button_counts_for_no_oth
 async def test_two_clicks_on_done_at_once_go_on_once(office: Office) -> None:
     waits = await started(office, "by_hand")
     first = await office.alice.clicks(waits, "Done")
-    await office.alice.replay(first)
+    await again(office.alice, first)
     await quiet(office)
     assert office.execution().asking == "wire", "the second is not for the next step"
 
@@ -168,14 +172,14 @@ async def test_a_failed_step_is_tried_again_or_skipped_by_an_admin_for_a_reason(
     assert waits.buttons == ("Try again", "Skip", "Cancel")
     await office.alice.clicks(waits, "Try again")
     await quiet(office)
-    again = request(office)
-    assert again.buttons == ("Try again", "Skip", "Cancel"), "it fails again, and asks again"
-    await office.alice.clicks(again, "Skip")
+    anew = request(office)
+    assert anew.buttons == ("Try again", "Skip", "Cancel"), "it fails again, and asks again"
+    await office.alice.clicks(anew, "Skip")
     await office.alice.submits(await office.alice.sees_modal(), {WHY_BLOCK: "no"})
     await quiet(office)
     assert "does not have the role admin" in refused(office, office.alice)
     dora = office.workspace.person("dora")
-    await dora.clicks(again, "Skip")
+    await dora.clicks(anew, "Skip")
     await dora.submits(await dora.sees_modal("uncordon"), {WHY_BLOCK: "it may stay so"})
     await quiet(office)
     assert "Somebody else goes on" in told(office, dora)[-1], "an admin alone runs nothing"
@@ -202,12 +206,12 @@ async def test_what_waits_is_ended_with_a_reason_and_everybody_sees_by_whom(offi
 
 
 async def test_a_run_is_ended_after_the_act_that_is_under_way(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path
 ) -> None:
     gate, hand = Gate(), Hand()
     hand.acts["patch Node node2"] = gate
     async with serving(
-        sandbox, workspace, tmp_path, target=hand.on(sandbox.target), **words(workspace, folder)
+        sandbox, workspace, tmp_path, by_http=by_http, target=hand.on(sandbox.target), **words(workspace, folder)
     ) as office:
         await office.alice.types(office.channel, "/unstick run nodes/gives_back node=node2")
         plan = await office.alice.sees(office.channel, "[Request approval]", PATIENCE)
@@ -226,9 +230,9 @@ async def test_a_run_is_ended_after_the_act_that_is_under_way(
 
 
 async def test_an_approver_takes_their_own_yes_back_while_nothing_was_begun(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
-    async with serving(sandbox, workspace, tmp_path, critical_quorum=2) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, critical_quorum=2) as office:
         asked = await office.requested()
         await office.approved(asked)
         await quiet(office)
@@ -275,12 +279,12 @@ async def test_a_freeze_is_told_to_all_and_refuses_plans_with_who_and_why(office
 
 
 async def test_a_freeze_between_two_acts_pauses_and_the_thaw_tells_how_to_go_on(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path
 ) -> None:
     gate, hand = Gate(), Hand()
     hand.acts["patch Node node2"] = gate
     async with serving(
-        sandbox, workspace, tmp_path, target=hand.on(sandbox.target), **words(workspace, folder)
+        sandbox, workspace, tmp_path, by_http=by_http, target=hand.on(sandbox.target), **words(workspace, folder)
     ) as office:
         await office.alice.types(office.channel, "/unstick run nodes/gives_back node=node2")
         plan = await office.alice.sees(office.channel, "[Request approval]", PATIENCE)
@@ -308,7 +312,7 @@ async def test_a_freeze_between_two_acts_pauses_and_the_thaw_tells_how_to_go_on(
 
 
 async def test_a_change_freeze_refuses_what_it_does_not_exempt_in_its_own_time_zone(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path
 ) -> None:
     # The sandbox's time is 03:19 UTC on a Tuesday: 22:19 of Monday in New York, 04:19 in Berlin.
     evening = ChangeFreezeSettings(
@@ -316,7 +320,9 @@ async def test_a_change_freeze_refuses_what_it_does_not_exempt_in_its_own_time_z
     )
     over = ChangeFreezeSettings(cron="0 1 * * tue", lasts=timedelta(hours=3), timezone="Europe/Berlin")
     freezes = {"nights": evening, "early": over}
-    async with serving(sandbox, workspace, tmp_path, **words(workspace, folder, change_freezes=freezes)) as office:
+    async with serving(
+        sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder, change_freezes=freezes)
+    ) as office:
         await office.alice.types(office.channel, "/unstick run nodes/by_hand node=node2")
         await quiet(office)
         plan = shown_to_all(office)[-1]
@@ -328,10 +334,12 @@ async def test_a_change_freeze_refuses_what_it_does_not_exempt_in_its_own_time_z
 
 
 async def test_a_limit_refuses_the_act_that_would_be_one_too_many(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path
 ) -> None:
     limits = (LimitSettings(per="node", acts=1, within=timedelta(hours=1)),)
-    async with serving(sandbox, workspace, tmp_path, **words(workspace, folder, limits=limits)) as office:
+    async with serving(
+        sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder, limits=limits)
+    ) as office:
         await started(office, "is_off")
         await office.bob.clicks(request(office), "Attest")
         await office.bob.submits(await office.bob.sees_modal(), {CONFIRM_BLOCK: "node2"})
@@ -348,11 +356,11 @@ async def test_a_limit_refuses_the_act_that_would_be_one_too_many(
 
 
 async def test_a_change_freeze_that_is_written_into_the_file_holds_from_the_next_plan_on(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told_now = [Settings(**words(workspace, folder))]
     monkeypatch.setattr(office_module, "Server", partial(Server, people=lambda: told_now[-1]))
-    async with serving(sandbox, workspace, tmp_path, **words(workspace, folder)) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder)) as office:
         always = ChangeFreezeSettings(cron="0 * * * *", lasts=timedelta(hours=2))
         limits = (LimitSettings(per="node", acts=1, within=timedelta(hours=1)),)
         told_now.append(told_now[0].model_copy(update={"change_freezes": {"now": always}}))
@@ -407,10 +415,12 @@ async def test_an_expired_request_is_edited_and_its_requester_told_once(
 
 @pytest.mark.parametrize("swept_by", ["the bot", "the command line"])
 async def test_a_request_that_expired_while_the_bot_was_away_is_told_after_the_restart(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, folder: Path, swept_by: str
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, folder: Path, swept_by: str
 ) -> None:
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(serving(sandbox, workspace, tmp_path, **words(workspace, folder)))
+        first = await stack.enter_async_context(
+            serving(sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder))
+        )
         asked = await waiting(first)
     sandbox.clock.forward(20 * 60)
     if swept_by == "the command line":
@@ -418,7 +428,7 @@ async def test_a_request_that_expired_while_the_bot_was_away_is_told_after_the_r
         assert len(state.runbooks.expire(state.runbooks.now())) == 1
         state.runbooks.engine.dispose()
     for _ in range(2):
-        async with serving(sandbox, workspace, tmp_path, **words(workspace, folder)) as office:
+        async with serving(sandbox, workspace, tmp_path, by_http=by_http, **words(workspace, folder)) as office:
             await office.alice.sees(office.channel, "your request", PATIENCE)
             await quiet(office)
             assert len(calls(office)) == 1

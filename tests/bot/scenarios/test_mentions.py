@@ -116,6 +116,27 @@ async def test_the_same_mention_that_comes_again_is_answered_once(office: Office
     assert len(shown_to_all(office)) == before
 
 
+async def test_a_mention_that_another_replica_took_is_not_taken_by_this_one(
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, transport: str
+) -> None:
+    # One that begins anew knows as little of what was taken as another one does.
+    by_http, clusters = transport == "http", {sandbox.target.name: ClusterSettings()}
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, clusters=clusters) as office:
+        sent = [
+            await office.alice.says(office.channel, said)
+            for said in ("@unstick why reports-0 -n media", "@unstick help")
+        ]
+        await quiet(office)
+        before = len(office.workspace.messages(office.channel))
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, clusters=clusters) as office:
+        for reply in sent:
+            assert reply is not None
+            payload = {**reply.payload, "event_context": "4-again"}
+            await office.alice.replay(replace(reply, delivery=replace(reply.delivery, payload=payload)))
+        await quiet(office)
+        assert len(office.workspace.messages(office.channel)) == before
+
+
 async def test_a_bots_words_and_those_of_another_workspace_are_not_for_us(office: Office) -> None:
     reply = await office.alice.says(office.channel, "@unstick why reports-0 -n media")
     assert reply is not None

@@ -21,6 +21,7 @@ from bot.slack.words import CONFIRM_BLOCK, WHY_BLOCK, Click, value_of
 from runbooks.parameters import parse_parameters
 from runbooks.store import Execution
 from runbooks.store import State as ExecutionState
+from tests.bot.scenarios.hands import again, over_both
 from tests.bot.scenarios.office import PATIENCE, WHY, Office, serving
 from tests.bot.scenarios.proofs import (
     IMAGE,
@@ -33,6 +34,8 @@ from tests.bot.scenarios.proofs import (
     told,
     untouched,
 )
+
+pytestmark = over_both
 
 
 @pytest.fixture(autouse=True)
@@ -106,12 +109,12 @@ async def test_a_viewer_may_plan_but_not_request(office: Office) -> None:
 
 @pytest.mark.parametrize("main", ["slack", "cli"])
 async def test_the_same_human_by_another_id_cannot_approve(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, main: str
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool, main: str
 ) -> None:
     alice = workspace.person("alice").id
     ids = (alice, "cli:alice") if main == "slack" else ("cli:alice", alice)
     people = {ids[0]: PersonSettings(roles=("responder", "approver"), also=(ids[1],))}
-    async with serving(sandbox, workspace, tmp_path, people=people) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, people=people) as office:
         await office.incident()
         asked = await _asked_on_the_command_line(office, "cli:alice")
         await office.alice.types(office.channel, f"/unstick run {asked.id}")
@@ -133,9 +136,9 @@ async def _asked_on_the_command_line(office: Office, login: str) -> Execution:
 
 
 async def test_who_is_unknown_is_refused_everything_where_unknown_people_are_nobody(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
-    async with serving(sandbox, workspace, tmp_path, unknown_people="nobody") as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, unknown_people="nobody") as office:
         dave = workspace.person("dave")
         incident = await office.incident()
         shown = now(office, incident).visible
@@ -175,7 +178,7 @@ async def test_who_is_unknown_is_refused_everything_where_unknown_people_are_nob
 
 
 async def test_who_has_roles_in_another_namespace_only_is_refused_here(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     dave, erin = workspace.person("dave"), workspace.person("erin")
     people = {
@@ -183,7 +186,7 @@ async def test_who_has_roles_in_another_namespace_only_is_refused_here(
         dave.id: PersonSettings(roles=("responder", "approver"), namespaces=("media",)),
         erin.id: PersonSettings(roles=("approver",), namespaces=("search", "media")),
     }
-    async with serving(sandbox, workspace, tmp_path, people=people) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, people=people) as office:
         request = await office.requested()
         await quiet(office)
         incident = next(m for m in shown_to_all(office) if "ROOT CAUSE" in m.visible)
@@ -208,14 +211,14 @@ async def test_who_has_roles_in_another_namespace_only_is_refused_here(
 
 
 async def test_a_role_that_was_taken_away_meanwhile_does_not_count(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
-    async with serving(sandbox, workspace, tmp_path) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http) as office:
         request = await office.requested()
         await office.bob.clicks(request, "Approve")
         modal = await office.bob.sees_modal("What dies")
         changed = await new_settings(office, alice=("responder",), bob=("viewer",), carol=("approver",))
-    async with serving(sandbox, workspace, tmp_path, **changed) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, **changed) as office:
         reply = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
         assert reply.errors == {}
         await quiet(office)
@@ -236,7 +239,7 @@ async def test_a_replayed_request_is_one_execution(office: Office) -> None:
     click = await office.alice.clicks(plan, "Request approval")
     await quiet(office)
     asked = office.execution().id
-    await office.alice.replay(click)
+    await again(office.alice, click)
     await quiet(office)
     assert f"{asked} asks for this plan already" in refused(office, office.alice)
     assert executions(office) == [ExecutionState.WAITING]
@@ -259,7 +262,7 @@ async def test_an_approval_that_is_sent_twice_runs_once_and_is_nothing_after_the
     click = await office.bob.clicks(request, "Approve")
     modal = await office.bob.sees_modal()
     submitted = await office.bob.submits(modal, {CONFIRM_BLOCK: "node1"})
-    await office.bob.replay(submitted)
+    await again(office.bob, submitted)
     await office.bob.sees(office.channel, "Resolved", PATIENCE)
     await quiet(office)
     events = [event for event, _ in office.events()]
@@ -267,9 +270,9 @@ async def test_an_approval_that_is_sent_twice_runs_once_and_is_nothing_after_the
     acts = events.count("intent")
     done = office.execution()
     assert done.state is ExecutionState.DONE
-    for again in (click, submitted):
+    for once_more in (click, submitted):
         before = len(on_record(office))
-        await office.bob.replay(again)
+        await again(office.bob, once_more)
         await quiet(office)
         assert f"{done.id} is done: there is nothing to approve" in refused(office, office.bob)
         assert len(on_record(office)) == before + 1
@@ -303,12 +306,12 @@ async def test_a_second_plan_of_the_same_fix_is_refused_while_the_first_is_open(
 
 
 async def test_two_approvers_at_the_same_moment_start_one_run(
-    sandbox: Sandbox, workspace: Workspace, tmp_path: Path
+    sandbox: Sandbox, workspace: Workspace, tmp_path: Path, by_http: bool
 ) -> None:
     dave = workspace.person("dave")
     roles = {"alice": ("responder",), "bob": ("approver",), "dave": ("approver",)}
     people = {workspace.person(n).id: PersonSettings(roles=r) for n, r in roles.items()}  # type: ignore[arg-type]
-    async with serving(sandbox, workspace, tmp_path, people=people) as office:
+    async with serving(sandbox, workspace, tmp_path, by_http=by_http, people=people) as office:
         request = await office.requested()
         modals = []
         for person in (office.bob, dave):
@@ -334,7 +337,7 @@ async def test_what_somebody_denied_meanwhile_cannot_be_approved_or_denied_again
     await office.bob.submits(approving, {CONFIRM_BLOCK: "node1"})
     await quiet(office)
     assert "is denied: there is nothing to approve" in refused(office, office.bob)
-    await office.alice.replay(denied)
+    await again(office.alice, denied)
     await quiet(office)
     assert "is denied: there is nothing to deny" in refused(office, office.alice)
     assert executions(office) == [ExecutionState.DENIED]
@@ -480,10 +483,10 @@ async def test_a_modal_that_carries_something_else_does_nothing(office: Office) 
     untouched(office)
 
 
-async def test_people_of_another_workspace_are_not_heard(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_people_of_another_workspace_are_not_heard(sandbox: Sandbox, tmp_path: Path, by_http: bool) -> None:
     async with (
         Workspace(now=sandbox.clock.now, ack_bound=0.3) as workspace,
-        serving(sandbox, workspace, tmp_path) as office,
+        serving(sandbox, workspace, tmp_path, by_http=by_http) as office,
     ):
         request = await office.requested()
         await office.bob.clicks(request, "Approve")

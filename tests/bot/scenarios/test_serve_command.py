@@ -52,8 +52,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(workspace: Workspace, folder: Path, *, without: str = "", **words: Any) -> AsyncIterator[Served]:
-    """`unstick serve`, with the workspace's tokens but for one; `words` are settings."""
+async def served(
+    workspace: Workspace, folder: Path, *, without: str = "", behind: str = "", **words: Any
+) -> AsyncIterator[Served]:
+    """`unstick serve`, with the workspace's tokens but for one, and `behind` each of them; `words` are settings."""
     configuration = folder / "unstick.yaml"
     settings = {
         "state": str(folder / "state.db"), "slack": {"api_url": workspace.api_url}, "http": {"port": 0}, **words,
@@ -61,7 +63,7 @@ async def served(workspace: Workspace, folder: Path, *, without: str = "", **wor
     configuration.write_text(yaml.safe_dump(settings))
     environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
     given = dict(zip(TOKENS, (workspace.bot_token, workspace.app_token), strict=True))
-    given.pop(without, None)
+    given = {name: f"{token}{behind}" for name, token in given.items() if name != without}
     process = await asyncio.create_subprocess_exec(
         *COMMAND, "--config", str(configuration), env=environment | given, cwd=Path(__file__).parents[3],
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -226,3 +228,9 @@ async def test_it_can_be_ended_while_slack_is_away(tmp_path: Path) -> None:
     assert ended.code == 0
     assert "Traceback" not in ended.written
     assert "Slack cannot be reached" in ended.written
+
+
+async def test_a_line_break_that_was_left_behind_a_token_is_no_part_of_it(workspace: Workspace, tmp_path: Path) -> None:
+    async with served(workspace, tmp_path, behind="\n") as server:
+        await workspace.connected(timeout=PATIENCE)
+        assert (await server.told_to_end()).code == 0

@@ -1,13 +1,15 @@
 """When an open incident is looked at again by itself, and who may answer it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from bot.incidents import Answer, Incident, IncidentState
-from bot.slack.attention import FOLLOW_UP, SELDOM, is_due, may_answer
+from bot.slack.attention import FOLLOW_UP, MOST_DUE, SELDOM, due, is_due, may_answer
+from bot.store import open_state
 from diagnostics.model import Finding, Status, Subject
 from runbooks.approval import Person
 
@@ -55,6 +57,25 @@ def test_what_was_well_is_looked_at_soon_unless_it_must_be_well_for_long() -> No
 def test_many_that_wait_are_not_looked_at_without_end() -> None:
     many = tuple(Subject("Pod", "search", str(n), "") for n in range(200))
     assert waits(opened(subjects=many)) == 201 * SECOND
+
+
+def test_five_hundred_that_are_due_at_once_hold_up_nobody_and_each_has_its_turn(tmp_path: Path) -> None:
+    now = [T0]
+    state = open_state(f"sqlite:///{tmp_path}/state.db", lambda: now[0])
+    for cluster, count in (("away", 30), ("near", 7)):
+        for number in range(count):
+            pod = Subject("Pod", "search", f"p{number}", f"{cluster}-{number}")
+            state.incidents.found(cluster, Answer(Status.FOUND, Finding(pod, "it waits"), (), ()), "C1", number)
+    looked: list[str] = []
+    for _ in range(10):
+        now[0] += timedelta(minutes=1)
+        some = due(state, now[0])
+        assert sum(each.cluster == "away" for each in some) == MOST_DUE, "a cluster that is away takes no more places"
+        looked += [each.id for each in some if each.cluster == "away"]
+        for each in some:
+            state.incidents.not_seen_well(each.id, each.subject)
+    assert len(set(looked)) == 30, "those that were looked at longest ago come first"
+    state.runbooks.engine.dispose()
 
 
 def test_the_end_of_a_snooze_does_not_wait_for_a_look() -> None:

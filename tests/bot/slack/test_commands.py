@@ -1,6 +1,7 @@
 """What people type behind `/unstick`: everything is either understood or answered with one sentence."""
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -132,6 +133,11 @@ def test_a_command_means_what_it_says(text: str, wanted: Wanted) -> None:
         "why *pod/index-api-5c9d8f7b6d-q4z8m* in `search`!",
         "why ```Pod search/index-api-5c9d8f7b6d-q4z8m```:",
         "why pods/index-api-5c9d8f7b6d-q4z8m —ns=search",
+        "why\u00a0pod/index-api-5c9d8f7b6d-q4z8m\u202f-n\u2003search\u200b",
+        "why Pod/Index-api-5c9d8f7b6d-q4z8m -n Search",
+        "why kubectl describe pod index-api-5c9d8f7b6d-q4z8m -n search",
+        "why kubectl get pods -n search index-api-5c9d8f7b6d-q4z8m -o wide",
+        "why kubectl logs -f index-api-5c9d8f7b6d-q4z8m -n search -c main --tail=5",
         "why pod/<http://index-api-5c9d8f7b6d-q4z8m|index-api-5c9d8f7b6d-q4z8m> -n search",
     ],
 )
@@ -221,11 +227,20 @@ def test_what_is_no_command_is_answered_with_what_to_type_instead(text: str, say
     assert "\n" not in str(refused.value)
 
 
+def test_a_reason_may_speak_of_options_and_everywhere_is_where_a_check_looks_anyway() -> None:
+    assert parse("freeze the -n flag was wrong") == Freeze("the -n flag was wrong")
+    assert parse("freeze it --cluster east") == Freeze("it", "east")
+    assert parse("check -A") == parse("check --all-namespaces") == Check()
+
+
 def test_in_the_thread_of_an_incident_it_need_not_be_named() -> None:
     here = Here("in-0123abcd", POD, "east")
     assert parse("why", here) == Why(POD, "east")
     assert parse("why?", here) == Why(POD, "east")
-    assert parse("why pod/a", here) == why("a"), "whoever names something means that"
+    assert parse("why pod/a", here) == replace(why("a"), cluster="east"), "whoever names something means that, there"
+    assert parse("why pod/a --cluster west", here) == replace(why("a"), cluster="west")
+    assert parse("locks", here) == Locks("east")
+    assert parse("freeze it", here) == Freeze("it", "east"), "not whatever the channel's other cluster is"
     assert parse("ack", here) == Ack("in-0123abcd")
     assert parse("ack in-00000000", here) == Ack("in-00000000")
     assert parse("ack this", here) == Ack("in-0123abcd")

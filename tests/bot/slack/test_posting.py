@@ -3,10 +3,14 @@
 import asyncio
 import base64
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from slack_sdk.errors import SlackApiError
 
 from bot.slack.delivery import Delivery
+from bot.slack.errors import BOT_TOKEN, RateLimited, answer_of
 from bot.store import open_state
 from bot.store.messages import Content
 from tests.bot.slack.test_delivery import Desk, cancelled, desk, running
@@ -219,3 +223,15 @@ async def test_an_app_that_may_upload_nothing_says_so_of_the_file_and_brings_all
     await desk.settled()
     assert desk.shown() == ["next"]
     assert "unstick slack manifest" in (desk.messages.get(number).failed or "")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("inf", 30), ("nan", 30), ("-5", 0), ("86400", 300), ("1e300", 300), ("17", 17)]
+)
+async def test_no_answer_silences_a_channel_for_longer_than_anybody_can_mean(header: str, seconds: float) -> None:
+    async def limited() -> Any:
+        raise SlackApiError("refused", SimpleNamespace(status_code=429, data={}, headers={"Retry-After": header}))
+
+    with pytest.raises(RateLimited) as error:
+        await answer_of(limited(), BOT_TOKEN)
+    assert error.value.seconds == seconds

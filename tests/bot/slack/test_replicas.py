@@ -278,3 +278,31 @@ async def test_a_process_that_is_killed_while_it_posts_is_followed_within_15_sec
                 process.kill()
                 await process.wait()
         state.runbooks.engine.dispose()
+
+
+async def test_what_was_refused_here_and_posted_by_another_replica_since_is_not_posted_again(
+    replica: Callable[[str], Replica], workspace: Workspace, channel: str, time: Time
+) -> None:
+    """What this process knows of a post that Slack did not take is worth nothing once somebody else has tried."""
+    one, two = replica("one"), replica("two")
+    say(one.state, channel, "first", "second")
+    workspace.faults.rate_limit(times=1, method="chat.postMessage")
+    dead, posting = asyncio.Event(), one.delivery.pause
+
+    async def falls_silent(seconds: float) -> None:
+        if workspace.calls and not dead.is_set():
+            dead.set()
+            time.passed += DEAD
+        await posting(seconds)
+
+    one.delivery.pause = falls_silent  # type: ignore[method-assign]
+    task = asyncio.create_task(one.settles())
+    await asyncio.wait_for(dead.wait(), 10)
+    two.pulse.beat()
+    after_the_post(two)
+    await two.is_killed()
+    assert shown(workspace, channel) == ["first"]
+    time.passed += DEAD
+    one.pulse.beat()
+    await task
+    assert shown(workspace, channel) == ["first", "second"]

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from bot.slack import worker as module
 from bot.slack.acceptor import MOST
 from bot.slack.desk import Desk
 from bot.slack.jobs import AnyJob, Deny, LookAtLocks, MakeReport
+from bot.slack.unknown import UNKNOWN
 from bot.slack.worker import Worker
 from bot.store import State, open_state
 from bot.store.messages import Content
@@ -37,7 +39,7 @@ class Replica:
         self.loop = WorkLoop()
         self.started = False
         desk = Desk(Settings(), self.state, lambda _: pytest.fail("no cluster"), lambda: None, lambda _: None)
-        self.worker = Worker(desk, self.loop, self.pulse)
+        self.worker = Worker(desk, self.loop, self.pulse, lambda: passed[0])
         self.did: list[AnyJob] = []
 
     def starts(self) -> None:
@@ -379,3 +381,109 @@ async def test_one_asker_has_so_many_places_and_gets_them_back(
     await until(lambda: not one.left())
     await until(lambda: not one.worker._askers)
     await one.worker.accept(LOCKS)
+
+
+# Answers of the database that are lost
+
+
+@contextmanager
+def losing_answers(state: State) -> Iterator[None]:
+    """What is written now is written, and said not to be."""
+    write = state.jobs.write
+
+    @contextmanager
+    def lost() -> Iterator[Any]:
+        with write() as connection:
+            yield connection
+        raise StoreError("The state database cannot be written: the server closed the connection.")
+
+    state.jobs.write = lost  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        state.jobs.write = write  # type: ignore[method-assign]
+
+
+async def test_what_was_taken_over_without_anybody_hearing_of_it_is_done(
+    replica: Callable[..., Replica], passed: list[float]
+) -> None:
+    one = replica("one")
+    one.starts()
+    one.state.jobs.add(LOCKS)
+    with losing_answers(one.state), pytest.raises(StoreError):
+        one.takes_over()
+    one.worker.unknown.find()
+    one.takes_over()
+    assert one.left() == [LOCKS], "somebody may be about to tell of it"
+    passed[0] += UNKNOWN
+    one.worker.unknown.find()
+    await until(lambda: not one.left())
+    assert one.did == [LOCKS]
+
+
+async def test_what_is_under_way_for_long_is_not_begun_again(
+    replica: Callable[..., Replica], hands: Hands, passed: list[float]
+) -> None:
+    hands.gates["one"] = gate = Gate()
+    one = replica("one")
+    one.starts()
+    await one.worker.accept(LOCKS)
+    await gate.arrived()
+    for _ in range(3):
+        one.worker.unknown.find()
+        passed[0] += UNKNOWN
+    gate.open()
+    await until(lambda: not one.left())
+    assert one.did == [LOCKS]
+
+
+async def test_what_somebody_was_told_is_not_done_is_not_done_and_its_message_is_taken_back(
+    replica: Callable[..., Replica], passed: list[float]
+) -> None:
+    one = replica("one")
+    one.starts()
+    with losing_answers(one.state), pytest.raises(StoreError):
+        await one.worker.begin("C1", Content("I look"), lambda message: LookAtLocks("U1", "C1", None, message))
+    assert len(one.left()) == 1
+    for _ in range(2):
+        one.worker.unknown.find()
+        passed[0] += UNKNOWN
+    assert one.left() == []
+    assert one.state.messages.channels_behind() == ()
+    assert (one.did, one.worker.acceptor.unwanted) == ([], {})
+
+
+async def test_the_answer_of_another_replica_is_not_replaced_by_why_this_one_failed(
+    replica: Callable[..., Replica], hands: Hands, passed: list[float]
+) -> None:
+    hands.gates["one"] = gate = Gate()
+    one, two = replica("one"), replica("two")
+    one.starts()
+    two.starts()
+    message = one.state.messages.add("C1", Content("I look"))
+    await one.worker.accept(LookAtLocks("U1", "C1", None, message))
+    await gate.arrived()
+    dies(passed, two)
+    two.takes_over()
+    await until(lambda: not two.left())
+    two.state.messages.edit(message, Content("what two found"))
+    hands.fails = Refusal("look", ["this one stood still for too long"])
+    gate.open()
+    await until(lambda: not one.worker._askers)
+    assert one.state.messages.get(message).content.text == "what two found"
+
+
+async def test_whoever_asks_once_the_work_has_ended_is_answered_and_the_job_is_left_for_others(
+    replica: Callable[..., Replica],
+) -> None:
+    one = replica("one")
+    one.ends()
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            await one.worker.accept(LOCKS)
+    one.pulse.stop()
+    two = replica("two")
+    two.starts()
+    two.takes_over()
+    await until(lambda: not two.left())
+    assert two.did == [LOCKS, LOCKS]

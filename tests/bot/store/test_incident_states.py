@@ -274,6 +274,36 @@ def test_nothing_new_is_said_of_what_is_snoozed_until_its_time_is_over(
     assert voice.said[-1] == "back 2"
 
 
+def test_a_snooze_that_ended_while_it_was_over_is_no_second_news_of_its_return(
+    state: State, voice: Voice, clock: Clock
+) -> None:
+    made = voice.found()
+    state.incidents.snooze(made.id, ALICE, clock.at + timedelta(hours=1))
+    state.incidents.leave(made.id, pod(), "it runs")
+    clock.at += timedelta(hours=2)
+    back = voice.found()
+    assert (back.id, back.snoozed_by, back.snoozed_until) == (made.id, None, None)
+    assert voice.said == ["opened a in C1", "back 1"]
+    assert not state.incidents.wake(made.id, voice.back), "that it is back was said already"
+
+
+def test_what_slack_never_showed_is_told_anew_and_what_it_showed_is_not(state: State, voice: Voice) -> None:
+    made = voice.found()
+    again = lambda connection, incident: state.messages.add_within(  # noqa: E731
+        connection, incident.channel, Content("anew"), key=f"anew/{incident.channel}"
+    )
+    assert not state.incidents.unheard(made.id, "C2", again), "it is on its way"
+    state.messages.undeliverable(state.messages.get(made.message), "channel_not_found")
+    assert state.incidents.unheard(made.id, "C2", again)
+    moved = state.incidents.get(made.id)
+    assert (moved.channel, state.messages.get(moved.message).content.text) == ("C2", "anew")
+    state.messages.undeliverable(state.messages.get(moved.message), "not_in_channel")
+    assert not state.incidents.unheard(made.id, "C2", again), "of one key there is one message"
+    state.messages.delivered(state.messages.get(moved.message), "17.1")
+    assert not state.incidents.unheard(made.id, "C3", again), "people have seen it"
+    assert not state.incidents.unheard("in-none", "C3", again)
+
+
 def test_a_snooze_can_be_ended_and_ends_silently_with_the_incident(state: State, voice: Voice, clock: Clock) -> None:
     made = voice.found()
     assert state.incidents.snooze(made.id, ALICE, None)

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -259,8 +260,19 @@ def test_a_writer_that_stands_still_is_cut_before_the_others_give_up(
 
 def test_who_waits_too_long_for_another_writer_is_told_so(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK", 1)
-    with state.runbooks.write(), pytest.raises(StoreError, match="lock timeout"):
+    other = open_state(state.runbooks.engine.url.render_as_string(hide_password=False))  # as another process would
+    with other.runbooks.write(), pytest.raises(StoreError, match="lock timeout"):
         record(state)
+    record(state)
+    other.runbooks.engine.dispose()
+
+
+def test_of_one_process_one_write_at_a_time_asks_the_server(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runbooks.database._PATIENCE", 0.2)
+    with state.runbooks.write(), ThreadPoolExecutor() as pool:
+        asking = pool.submit(record, state)
+        with pytest.raises(StoreError, match="writes before this one take too long"):
+            asking.result()
     record(state)
 
 

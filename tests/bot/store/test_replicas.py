@@ -144,11 +144,28 @@ def test_who_ends_gives_everything_back_at_once(state: State, clock: Clock) -> N
     assert not one.alive(0)
 
 
-def test_whoever_is_alone_takes_all_others_for_dead(state: State, clock: Clock) -> None:
+def test_whoever_missed_its_beats_does_not_wait_for_the_database_when_it_ends(
+    state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pulse(state, "one", clock)
+    clock.passed += LIVES.total_seconds()
+    monkeypatch.setattr(state.replicas, "leave", lambda _: pytest.fail("it is away: this would cost its time-outs"))
+    one.stop()
+    assert not one.alive(0)
+
+
+def test_whoever_is_alone_takes_all_others_for_dead(state: State, clock: Clock, kind: str) -> None:
     pulse(state, "one", clock)
     state.jobs.add(LOCKS, "one")
     alone = Pulse(state.replicas, alone=True, replica="two", now=clock.monotonic)
     alone.begin()
+    if kind == "postgres":
+        assert not alone.alone, "nothing keeps another one from the same server"
+        assert state.replicas.alive() == ("one", "two")
+        assert taken(state, "two") == [], "the other one lives"
+        assert state.messages.hold("C1", "one")
+        assert not state.messages.hold("C1", "two"), "no message is brought by both"
+        return
     clock.passed += 1000
     assert alone.alive(1000)
     assert len(taken(state, "two")) == 1

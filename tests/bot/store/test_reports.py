@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import create_engine, func, insert, select
 from sqlalchemy.dialects import mysql, postgresql
 
-from bot.reports import Blind, HealthReport, Trouble
+from bot.reports import AreaCount, Blind, HealthReport, Trouble
+from bot.reports.trend import Counts
 from bot.store import open_state
 from bot.store import reports as module
 from bot.store.reports import SLOTS_KEPT, Reports
@@ -129,6 +130,29 @@ def test_old_reports_go_and_other_schedules_keep_theirs(reports: Reports, monkey
         kept = connection.execute(select(table.c.taken_at).where(table.c.schedule == "morning")).scalars().all()
     assert sorted(kept) == [stored(T0 + timedelta(hours=hours)) for hours in (2, 3, 4)]
     assert reports.last("evening", "here") == made()
+
+
+def test_one_cluster_that_is_often_looked_at_takes_no_report_from_another(
+    reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REPORTS", 3)
+    reports.keep("asked for", made(0, "there"))
+    for hours in range(1, 9):
+        reports.keep("asked for", made(hours))
+    assert reports.last("asked for", "there") == made(0, "there")
+    assert count(reports, table) == 4
+
+
+def test_a_trend_is_made_of_the_counts_alone(reports: Reports) -> None:
+    area = AreaCount("ceph", critical=2, blind=1, partly=True)
+    for hours in (1, 2, 3):
+        reports.keep("morning", msgspec.structs.replace(made(hours), areas=(area,), namespaces=("n",)))
+    reports.keep("evening", made(4, "there"))
+    with reports.write() as connection:
+        old = {"cluster": "here", "shape": 2}
+        connection.execute(insert(table).values(schedule="old", taken_at=stored(T0 + timedelta(hours=2)), report=old))
+    found = reports.since("here", T0 + timedelta(hours=2))
+    assert found == tuple(Counts(T0 + timedelta(hours=hours), (area,), ("n",)) for hours in (2, 3))
 
 
 def test_a_report_that_another_version_wrote_counts_as_none(reports: Reports) -> None:

@@ -22,6 +22,7 @@ def upgrade() -> None:
         ("messages", sa.Column("thread", sa.String(32))),
         ("messages", sa.Column("tried", sa.String(32))),
         ("messages", sa.Column("file", sa.JSON)),
+        ("messages", sa.Column("behind_since", sa.String(32))),
         ("jobs", sa.Column("owner", sa.String(64))),
         ("jobs", sa.Column("key", sa.String(128))),
     ):

@@ -272,6 +272,17 @@ async def test_a_watch_that_ends_at_once_without_a_word_is_not_begun_in_a_tight_
     assert follower.pauses == [0.5, 1, 2]
 
 
+async def test_what_expires_again_and_again_though_it_says_something_is_not_listed_in_a_tight_loop(
+    server: Server, api: Api
+) -> None:
+    server.lists = [listed(number) for number in range(1, 6)]
+    server.watches = [*([line("ADDED", f"a{number}", number + 1), error(410)] for number in range(1, 5)), [HANG]]
+    follower = Follower()
+    async with follower.following(api):
+        await until(lambda: len(server.watched_from) == 5)
+    assert follower.pauses == [0.5, 1, 2, 4]
+
+
 async def test_what_is_wrong_is_one_sentence_until_it_is_over(server: Server, api: Api) -> None:
     server.lists = [listed(1)]
     server.watches = [500, [HANG]]
