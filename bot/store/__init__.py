@@ -2,7 +2,9 @@
 
 import os
 import re
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +30,7 @@ from runbooks.database import MIGRATES, READS, StoreError, cause
 from runbooks.store import Store
 
 HEAD = "0004"
+_OTHERS = 10.0  # seconds for other processes that open a new file at the same time
 # Alembic's context is one for the whole process.
 _MIGRATING = threading.Lock()
 # Between user and host of a URL, be it one that does not parse, or among its settings.
@@ -119,8 +122,23 @@ def _make_private(path: Path) -> None:
 def _durable(connection, _record) -> None:  # type: ignore[no-untyped-def]
     # An intent must survive a power cut before its act begins: WAL with full synchronisation.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+    for pragma in ("busy_timeout=10000", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have writes go to a log of their own. Whoever makes that change while others open the file is refused at once."""
+    end = time.monotonic() + _OTHERS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _immediate(connection) -> None:  # type: ignore[no-untyped-def]

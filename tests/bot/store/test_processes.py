@@ -24,6 +24,21 @@ state.runbooks.engine.dispose()
 """
 
 
+_NEW_FILES = """
+import sqlite3, sys
+from bot.store import _durable
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    connection = sqlite3.connect(f"{sys.argv[1]}/{number}.db")
+    _durable(connection, None)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+    connection.execute("COMMIT")
+    connection.close()
+"""
+
+
 def begin_together(program: str, arguments: Sequence[Sequence[str]]) -> list[subprocess.Popen[str]]:
     """Processes that all wait until the last of them is there."""
     began = [
@@ -83,3 +98,8 @@ def test_the_audit_chain_stays_whole_however_many_write_and_looks_whole_meanwhil
     )
     assert looks > 1
     state.runbooks.engine.dispose()
+
+
+def test_whoever_opens_a_new_file_with_others_waits_for_them(tmp_path: Path) -> None:
+    """SQLite refuses the change to a write-ahead log at once while another process opens the file."""
+    all_ended_well(begin_together(_NEW_FILES, [(str(tmp_path),)] * 5))
