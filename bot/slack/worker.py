@@ -242,6 +242,11 @@ class Worker:
         except Refusal as refusal:
             said = answers.refusal(refusal.what, refusal.reasons)
         except _TOLD as error:
+            if not job.asker:
+                _log.warning("a job of kind %s that nobody asked for failed: %s", type(job).__name__, error)
+                if isinstance(error, StoreError):
+                    self._without_place[number] = left  # nobody can ask for it again: it is done once that can be used
+                    return
             said = answers.failure(f"{_which(job)}{error}")
         except Exception as error:  # noqa: BLE001 - whatever one job fails of, its asker is told and the next one done
             _log.exception("a job of kind %s failed", type(job).__name__)
