@@ -336,7 +336,7 @@ def test_each_firing_is_posted_once_whatever_becomes_of_the_replicas(
         for pid in all_of_it.replicas.pids:
             if pid != all_of_it.replicas.pids[place]:
                 os.kill(pid, signal.SIGKILL)
-        until("all to be said", lambda: _settled(all_of_it), timeout=60, every=0.05)
+        until("all to be said", lambda: _settled(all_of_it), timeout=150, every=0.05)
         nothing_left_out(all_of_it)
         tokens = [row.token for row in all_of_it.rows("SELECT token FROM proof ORDER BY id")]
         claimed = Counter(f"report/{name}/{fires.isoformat()}" for name, fires in all_of_it.slots())
