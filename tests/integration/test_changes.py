@@ -119,6 +119,15 @@ def scene(kubernetes: Kubernetes, tmp_path: Path) -> Iterator[Scene]:
         forget_node(kubernetes, NODE)
         for kind, name in (("Namespace", namespace), ("PersistentVolume", namespace), ("StorageClass", CLASS)):
             kubernetes.delete(kind, name)
+        # Its pods wait for a Secret that other tests' accounts may not look at, and no kubelet ends them.
+        until("its pods to be gone", lambda: _without_pods(kubernetes, namespace), timeout=60)
+
+
+def _without_pods(kubernetes: Kubernetes, namespace: str) -> bool:
+    pods = kubernetes.items("Pod", namespace)
+    for pod in pods:
+        kubernetes.delete("Pod", pod["metadata"]["name"], namespace, grace=0)
+    return not pods
 
 
 def _phase(kubernetes: Kubernetes, namespace: str) -> str:
